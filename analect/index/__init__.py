@@ -1,0 +1,1 @@
+"""Derived, disposable indexes over the truth: text, vectors and graph, behind Protocols."""
