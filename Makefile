@@ -1,0 +1,51 @@
+# Every target works on a machine that has only Python 3.11+ and make: uv is fetched from PyPI when
+# absent, and everything lives in .venv and .tools inside this folder.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
+BIN := .venv/bin
+KEEP ?= 0
+
+.PHONY: help setup demo test test-unit lint format bench bench-faults clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.tools/uv/bin/uv:
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(BIN)/.ready: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	@touch $@
+
+setup: $(BIN)/.ready ## Make the virtual environment from the lock file
+
+demo: setup ## Store, find and relate real records (KEEP=1 leaves the server running)
+	$(BIN)/python -m demo $(if $(filter 1,$(KEEP)),--keep)
+
+test: setup ## Every test this machine has what it takes for
+	$(BIN)/python -m pytest
+
+test-unit: setup ## The tests that need no file and no server
+	$(BIN)/python -m pytest tests/unit
+
+lint: setup ## Formatting, rules, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## The table of speed and size: what was measured beside what is asked
+	$(BIN)/python -m benchmarks
+
+bench-faults: setup ## The long campaign: hundreds of real kills under load
+	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/acceptance -m faults --timeout 3600
+
+clean: ## Remove what the targets above made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
