@@ -1,0 +1,55 @@
+"""What a processor is.
+
+A processor is one class and one entry point in the group ``analect.processors``; the entry
+point's name is the processor's name. It is made once per process with a
+:class:`ProcessorContext`, called from one thread at a time, and must be idempotent: a batch may
+come again after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from analect.index.catalog import Indexes
+from analect.index.protocols import ItemFailure
+from analect.model.ids import Clock, RecordId
+from analect.model.query import Annotation
+from analect.model.record import Record
+from analect.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorContext:
+    """What a processor may use: the settings, the indexes and the time."""
+
+    settings: Settings
+    indexes: Indexes
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch. Annotations are kept by the caller; those of the same record,
+    processor and name are replaced, so processing again never doubles."""
+
+    failures: Sequence[ItemFailure] = ()
+    annotations: Sequence[Annotation] = ()
+
+
+@runtime_checkable
+class Processor(Protocol):
+    """Derives something from records."""
+
+    name: str
+    version: int
+
+    def process(self, records: Sequence[Record]) -> Outcome:
+        """Handle opened, pseudonymised records. Raise a transient error to try all of them later;
+        report what is wrong with single records as failures."""
+        ...
+
+    def forget(self, ids: Sequence[RecordId]) -> None:
+        """These records are gone: drop what was derived from them."""
+        ...

@@ -1,0 +1,167 @@
+"""Drains the outbox: claim, open, process, mark done; or back off, split, quarantine.
+
+One runner serves the thread inside ``analect serve``, ``analect process`` and ``analect daemon``
+alike. A claim is a lease: whoever loses it has no effect on the entry any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+import structlog
+
+from analect.model.errors import AnalectError, NotFound, TransientError
+from analect.model.ids import Clock, RecordId
+from analect.model.query import Annotation
+from analect.model.record import Record
+from analect.pipeline.processor import Outcome, Processor
+from analect.store.outbox import Entry, Outbox
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """``batch_size``: records handed to a processor at once, about. ``lease``: seconds after which
+    an entry claimed by a worker that went silent goes back."""
+
+    batch_size: int = 500
+    lease: float = 300.0
+
+
+class Observer(Protocol):
+    """Hears what was processed, for metrics."""
+
+    def processed(self, processor: str, records: int, failed: int, seconds: float) -> None:
+        """One batch is through."""
+        ...
+
+
+class Runner:
+    """Feeds processors from the outbox."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        processors: Mapping[str, Processor],
+        load: Callable[[Sequence[RecordId]], list[Record]],
+        annotate: Callable[[Sequence[Annotation]], None],
+        observer: Observer,
+        options: RunnerOptions,
+        worker: str,
+        clock: Clock,
+    ) -> None:
+        self._outbox = outbox
+        self._processors = processors
+        self._load = load
+        self._annotate = annotate
+        self._observer = observer
+        self._options = options
+        self._worker = worker
+        self._clock = clock
+
+    @property
+    def processors(self) -> Mapping[str, Processor]:
+        """What it feeds, by name."""
+        return self._processors
+
+    def drain(
+        self,
+        processor: str | None = None,
+        limit: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Process what is due, all processors in turn; how many record-steps were done.
+
+        Args:
+            processor: only this one.
+            limit: stop after about so many.
+            stop: asked between batches.
+
+        Raises:
+            NotFound: there is no such processor.
+        """
+        if processor is not None and processor not in self._processors:
+            raise NotFound(
+                f"no processor {processor!r}; there are: {', '.join(self._processors)}",
+                field="processor",
+            )
+        names = [processor] if processor is not None else list(self._processors)
+        self._outbox.release_stale(
+            self._clock(), older_than=int(self._options.lease * 1_000_000)
+        )
+        handled = 0
+        busy = True
+        while busy and not stop() and (limit is None or handled < limit):
+            busy = False
+            for name in names:
+                room = self._options.batch_size if limit is None else limit - handled
+                if room <= 0:
+                    break
+                count = self.step(name, min(room, self._options.batch_size))
+                busy = busy or count > 0
+                handled += count
+        return handled
+
+    def step(self, name: str, batch_size: int) -> int:
+        """One claim of one processor; how many records it held (0: nothing was due)."""
+        entries = self._outbox.claim(name, self._worker, batch_size, self._clock())
+        if not entries:
+            return 0
+        puts = [entry for entry in entries if entry.operation == "put"]
+        deletes = [entry for entry in entries if entry.operation == "delete"]
+        started = perf_counter()
+        failed = self._put(name, puts) if puts else 0
+        failed += self._delete(name, deletes) if deletes else 0
+        count = sum(len(entry.ids) for entry in entries)
+        self._observer.processed(name, count - failed, failed, perf_counter() - started)
+        return count
+
+    def _put(self, name: str, entries: Sequence[Entry]) -> int:
+        processor = self._processors[name]
+        ids = list(dict.fromkeys(id_ for entry in entries for id_ in entry.ids))
+        try:
+            records = [r for r in self._load(ids) if r.payload_state != "erased"]
+            outcome = processor.process(records) if records else Outcome()
+            if outcome.annotations:
+                self._annotate(outcome.annotations)
+        except Exception as error:
+            return self._all_failed(name, entries, error)
+        refused = {failure.id: failure for failure in outcome.failures}
+        good = [entry for entry in entries if refused.keys().isdisjoint(entry.ids)]
+        self._outbox.done(good, self._worker)
+        for entry in entries:
+            mine = [refused[id_] for id_ in entry.ids if id_ in refused]
+            if mine:
+                self._outbox.fail(
+                    entry,
+                    self._worker,
+                    mine[0].code,
+                    self._clock(),
+                    transient=all(failure.transient for failure in mine),
+                    ids=[failure.id for failure in mine],
+                )
+        return len(refused)
+
+    def _delete(self, name: str, entries: Sequence[Entry]) -> int:
+        ids = [id_ for entry in entries for id_ in entry.ids]
+        try:
+            self._processors[name].forget(ids)
+        except Exception as error:
+            return self._all_failed(name, entries, error)
+        self._outbox.done(entries, self._worker)
+        return 0
+
+    def _all_failed(self, name: str, entries: Sequence[Entry], error: Exception) -> int:
+        # A processor's own bug is no reason to lose a record or to stop: back off, split, and in
+        # the end quarantine with a code. The message may quote a value, so only the type is kept.
+        code = error.code if isinstance(error, AnalectError) else type(error).__name__
+        transient = isinstance(error, TransientError)
+        log.warning("processing failed", processor=name, code=code, entries=len(entries))
+        for entry in entries:
+            self._outbox.fail(entry, self._worker, code, self._clock(), transient=transient)
+        return sum(len(entry.ids) for entry in entries)

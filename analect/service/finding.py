@@ -1,0 +1,172 @@
+"""Search by words, by meaning, by both; and the walk along relations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from analect.index.catalog import Indexes
+from analect.index.fusion import reciprocal_rank_fusion
+from analect.index.projection import text_of
+from analect.index.protocols import IndexHit
+from analect.model.errors import EngineUnavailable, InvalidQuery
+from analect.model.ids import RecordId, parse_id
+from analect.model.query import Hit, SearchPage, SearchRequest, Subgraph
+from analect.model.record import Record
+from analect.store.cursor import Cursors
+
+MODES = ("text", "semantic", "hybrid")
+DEPTH = 1000
+"""How deep the pages of a semantic or hybrid search go."""
+FUSED = 200
+"""How many of each list a hybrid search fuses, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """One candidate: ``parts`` explain its score."""
+
+    id: RecordId
+    score: float
+    parts: dict[str, float]
+
+
+class Finder:
+    """Answers searches from the indexes, with records from the truth."""
+
+    def __init__(
+        self, indexes: Indexes, load: Callable[[Sequence[RecordId]], list[Record]], cursors: Cursors
+    ) -> None:
+        self._indexes = indexes
+        self._load = load
+        self._cursors = cursors
+
+    def search(self, request: SearchRequest) -> SearchPage:
+        """One page. Query and filter are already pseudonymised.
+
+        Raises:
+            InvalidQuery: the mode, the expression or the cursor is wrong.
+            EngineUnavailable: the index it needs is off or down.
+        """
+        if request.mode not in MODES:
+            raise InvalidQuery(f"mode must be one of {', '.join(MODES)}", field="mode")
+        if not request.query.strip():
+            raise InvalidQuery("q is empty: give words to search for", field="q")
+        if request.mode == "text":
+            ranked, following = self._text_page(request)
+        else:
+            ranked, following = self._ranked_page(request)
+        return SearchPage(self._hits(request, ranked), following)
+
+    def related(self, record_id: str, depth: int, limit: int) -> Subgraph:
+        """What a record is related to, at most ``depth`` hops away.
+
+        Raises:
+            InvalidQuery: depth or limit out of range.
+            NotFound: there is no such record in the graph.
+        """
+        if not 1 <= depth <= 5:
+            raise InvalidQuery("depth must be between 1 and 5", field="depth")
+        if not 1 <= limit <= 1000:
+            raise InvalidQuery("limit must be between 1 and 1000", field="limit")
+        graph = self._indexes.graph
+        if graph is None:
+            raise EngineUnavailable("the graph index is switched off (setting index.graph)")
+        return graph.related(parse_id(record_id), depth, limit)
+
+    def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
+        index = self._indexes.text
+        if index is None:
+            raise EngineUnavailable("the text index is switched off (setting index.text)")
+        binding = _binding(request)
+        behind: tuple[float, RecordId] | None = None
+        rank = 0
+        if request.cursor is not None:
+            score, record_id, rank = self._cursors.decode(request.cursor, binding)
+            behind = (float(score), RecordId(record_id))
+        found = index.search(request.query, request.filter, request.limit + 1, behind)
+        page = found[: request.limit]
+        following = None
+        if len(found) > request.limit:
+            last = page[-1]
+            following = self._cursors.encode([last.score, last.id, rank + len(page)], binding)
+        ranked = [
+            _Ranked(hit.id, hit.score, {"text.bm25": hit.score, "text.rank": float(rank + n)})
+            for n, hit in enumerate(page, 1)
+        ]
+        return ranked, following
+
+    def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
+        binding = _binding(request)
+        start = 0
+        if request.cursor is not None:
+            (start,) = self._cursors.decode(request.cursor, binding)
+        wanted = min(start + request.limit + 1, DEPTH)
+        if request.mode == "semantic":
+            hits = self._semantic(request, wanted)
+            ranked = [
+                _Ranked(hit.id, hit.score, {"vector.cosine": hit.score, "vector.rank": float(n)})
+                for n, hit in enumerate(hits, 1)
+            ]
+        else:
+            ranked = self._hybrid(request, max(wanted, FUSED))
+        end = start + request.limit
+        following = (
+            self._cursors.encode([end], binding) if len(ranked) > end and end < DEPTH else None
+        )
+        return ranked[start:end], following
+
+    def _semantic(self, request: SearchRequest, limit: int) -> list[IndexHit]:
+        vectors, embedder = self._indexes.vectors, self._indexes.embedder
+        if vectors is None or embedder is None:
+            raise EngineUnavailable("the vector index is switched off (setting index.vectors)")
+        return vectors.search(embedder.embed([request.query])[0], request.filter, limit)
+
+    def _hybrid(self, request: SearchRequest, limit: int) -> list[_Ranked]:
+        index = self._indexes.text
+        if index is None:
+            raise EngineUnavailable("the text index is switched off (setting index.text)")
+        by_text = index.search(request.query, request.filter, limit, None)
+        by_meaning = self._semantic(request, limit)
+        parts: dict[RecordId, dict[str, float]] = {}
+        for name, figure, hits in (
+            ("text", "bm25", by_text),
+            ("vector", "cosine", by_meaning),
+        ):
+            for rank, hit in enumerate(hits, 1):
+                parts.setdefault(hit.id, {}).update(
+                    {f"{name}.{figure}": hit.score, f"{name}.rank": float(rank)}
+                )
+        fused = reciprocal_rank_fusion([[hit.id for hit in by_text], [h.id for h in by_meaning]])
+        return [_Ranked(id_, score, {**parts[id_], "rrf": score}) for id_, score in fused]
+
+    def _hits(self, request: SearchRequest, ranked: Sequence[_Ranked]) -> tuple[Hit, ...]:
+        records = {record.id: record for record in self._load([one.id for one in ranked])}
+        text = self._indexes.text
+        hits = []
+        for one in ranked:
+            record = records.get(one.id)
+            if record is None or record.payload_state == "erased":
+                continue  # gone since it was indexed; the index hears of it through the outbox
+            highlights: tuple[str, ...] = ()
+            if text is not None and request.mode != "semantic":
+                highlights = text.highlight(request.query, text_of(record))
+            hits.append(Hit(record, one.score, highlights, one.parts if request.explain else None))
+        return tuple(hits)
+
+
+def _binding(request: SearchRequest) -> str:
+    """What a cursor belongs to: the same question, whatever the page size."""
+    return repr(replace(request, cursor=None, limit=0, explain=False, after=None))
+
+
+def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.02) -> bool:
+    """Poll ``done`` until it is true or ``timeout`` seconds have passed."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+    return True
+

@@ -1,0 +1,233 @@
+"""The way in: validate, pseudonymise, seal, commit.
+
+Personal data is gone from a draft before anything of it can become durable. Whatever fails on
+the way leaves that one item out, with the reason; the others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from analect.model.errors import AnalectError, StoreUnavailable
+from analect.model.ids import Clock, RandomBytes, RecordId
+from analect.model.record import DRAFT_FIELDS, Draft, IngestResult, Rejection
+from analect.model.validate import settle
+from analect.privacy.keys import DataKey, DataKeys
+from analect.privacy.pseudonymise import Pseudonymiser
+from analect.privacy.scope import scope_of
+from analect.privacy.seal import Sealer
+from analect.store.append import AppendResult, KeyRace, SealedDraft
+from analect.store.store import Store
+
+_IDENTITY = frozenset({"id", "external_id", "occurred_at"})
+_CONTENT_FIELDS = tuple(name for name in DRAFT_FIELDS if name not in _IDENTITY)
+_canonical = msgspec.msgpack.Encoder(order="deterministic")
+_MAX_RACES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeOptions:
+    """``omit_payload`` keeps the facts and drops input, output, variables and attributes;
+    ``dedupe`` answers with the earlier record where the same content is stored already."""
+
+    omit_payload: bool = False
+    dedupe: bool = False
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """One batch on its way: ``places[i]`` is the place in the caller's batch of ``drafts[i]``."""
+
+    drafts: list[Draft]
+    places: list[int]
+    rejected: list[Rejection]
+    received_at: int
+    size: int
+    races: int = 0
+
+
+class Intake:
+    """Takes drafts, gives back what became of them. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keys: DataKeys,
+        sealer: Sealer,
+        pseudonymiser: Pseudonymiser,
+        processors: Callable[[], Sequence[str]],
+        omit_services: frozenset[str],
+        keep_payload: bool,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._sealer = sealer
+        self._pseudonymiser = pseudonymiser
+        self._processors = processors
+        self._omit_services = omit_services
+        self._keep_payload = keep_payload
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    def submit(self, drafts: Sequence[Draft], options: IntakeOptions) -> Future[IngestResult]:
+        """Prepare in the caller's thread; the future is done once the batch is durable.
+
+        The drafts are changed in place. The future raises a transient error when nothing of
+        the batch was stored.
+        """
+        prepared = self._prepare(drafts, options)
+        answer: Future[IngestResult] = Future()
+        if prepared.drafts:
+            self._commit(prepared, options, answer)
+        else:
+            answer.set_result(_result(prepared, None))
+        return answer
+
+    def _prepare(self, drafts: Sequence[Draft], options: IntakeOptions) -> _Prepared:
+        now = self._clock()
+        key = self._keys.pseudonym_key
+        rejected: list[Rejection] = []
+        valid: list[Draft] = []
+        places: list[int] = []
+        for place, draft in enumerate(drafts):
+            try:
+                settle(draft, now=now, key=key, random_bytes=self._random_bytes)
+            except AnalectError as error:
+                rejected.append(_rejection(place, draft, error))
+            else:
+                if options.omit_payload or self._omits(draft):
+                    draft.input = draft.output = draft.variables = draft.attributes = None
+                valid.append(draft)
+                places.append(place)
+        errors = self._pseudonymiser.drafts(valid)
+        if any(errors):
+            kept = [i for i, error in enumerate(errors) if error is None]
+            rejected.extend(
+                _rejection(places[i], valid[i], error)
+                for i, error in enumerate(errors)
+                if error is not None
+            )
+            valid, places = [valid[i] for i in kept], [places[i] for i in kept]
+        return _Prepared(valid, places, rejected, now, len(drafts))
+
+    def _omits(self, draft: Draft) -> bool:
+        return not self._keep_payload or draft.service in self._omit_services
+
+    def _commit(
+        self, prepared: _Prepared, options: IntakeOptions, answer: Future[IngestResult]
+    ) -> None:
+        try:
+            sealed, used = self._seal(prepared)
+            committed = self._store.append(
+                sealed,
+                processors=self._processors(),
+                new_keys=self._keys.pending_rows(used),
+                dedupe=options.dedupe,
+            )
+        except Exception as error:  # reaches the caller through the future
+            answer.set_exception(error)
+            return
+        committed.add_done_callback(partial(self._settled, prepared, options, used, answer))
+
+    def _settled(
+        self,
+        prepared: _Prepared,
+        options: IntakeOptions,
+        used: frozenset[int],
+        answer: Future[IngestResult],
+        committed: Future[AppendResult],
+    ) -> None:
+        error = committed.exception()
+        if isinstance(error, KeyRace):
+            # Another process made the key first, or it was erased meanwhile: seal again.
+            self._keys.discard(error.key_ids)
+            prepared.races += 1
+            if prepared.races <= _MAX_RACES:
+                self._commit(prepared, options, answer)
+                return
+            error = StoreUnavailable("data keys keep changing under this batch; send it again")
+        if error is not None:
+            answer.set_exception(error)
+            return
+        self._keys.committed(used)
+        answer.set_result(_result(prepared, committed.result()))
+
+    def _seal(self, prepared: _Prepared) -> tuple[list[SealedDraft], frozenset[int]]:
+        pseudonym_key = self._keys.pseudonym_key
+        scopes = [
+            scope_of(draft, pseudonym_key) if _has_payload(draft) else None
+            for draft in prepared.drafts
+        ]
+        keys = self._keys.for_scopes(list({scope for scope in scopes if scope is not None}))
+        sealed: list[SealedDraft] = []
+        for draft, scope in zip(prepared.drafts, scopes, strict=True):
+            key = keys[scope] if scope is not None else None
+            sealed.append(
+                SealedDraft(
+                    draft=draft,
+                    received_at=prepared.received_at,
+                    key_id=key.key_id if key else None,
+                    payload=self._seal_payload(draft, key),
+                    content_hash=_content_hash(draft, pseudonym_key),
+                )
+            )
+        return sealed, frozenset(key.key_id for key in keys.values())
+
+    def _seal_payload(self, draft: Draft, key: DataKey | None) -> bytes | None:
+        if key is None:
+            return None
+        payload = (draft.input, draft.output, draft.variables, draft.attributes)
+        return self._sealer.seal(key, RecordId(draft.id or ""), payload)
+
+
+def _has_payload(draft: Draft) -> bool:
+    return not (
+        draft.input is None
+        and draft.output is None
+        and draft.variables is None
+        and draft.attributes is None
+    )
+
+
+def _content_hash(draft: Draft, key: bytes) -> bytes:
+    """Keyed, over everything the caller said but who the record is and when."""
+    content = [getattr(draft, name) for name in _CONTENT_FIELDS]
+    return hashlib.blake2b(_canonical.encode(content), key=key[:64], digest_size=16).digest()
+
+
+def _rejection(place: int, draft: Draft, error: AnalectError) -> Rejection:
+    given = draft.id if isinstance(draft.id, str) and error.field != "id" else None
+    return Rejection(place, given, error.code, str(error), error.field)
+
+
+def _result(prepared: _Prepared, appended: AppendResult | None) -> IngestResult:
+    ids: list[RecordId | None] = [None] * prepared.size
+    rejected = list(prepared.rejected)
+    accepted = duplicates = 0
+    if appended is not None:
+        for place, outcome, record_id in zip(
+            prepared.places, appended.outcomes, appended.ids, strict=True
+        ):
+            if outcome == "conflict":
+                message = (
+                    "this id is stored already with other content; records never change: "
+                    "send a new id, or feedback on the stored one"
+                )
+                rejected.append(Rejection(place, record_id, "conflict", message, "id"))
+                continue
+            ids[place] = record_id
+            if outcome == "stored":
+                accepted += 1
+            else:
+                duplicates += 1
+    rejected.sort(key=lambda rejection: rejection.index)
+    return IngestResult(accepted, duplicates, tuple(rejected), tuple(ids))
