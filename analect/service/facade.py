@@ -1,0 +1,404 @@
+"""The one façade that HTTP, the CLI and programs call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analect.lifecycle.erase import Receipt
+from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFound
+from analect.model.ids import Clock, Micros, RandomBytes, RecordId, parse_id
+from analect.model.query import (
+    MAX_LIMIT,
+    Change,
+    Document,
+    Page,
+    PageRequest,
+    RecordFilter,
+    SearchPage,
+    SearchRequest,
+    Subgraph,
+)
+from analect.model.record import Draft, IngestResult, Json, Record
+from analect.service.finding import wait_until
+from analect.service.intake import IntakeOptions
+from analect.service.upkeep import Progress, VerifyReport
+from analect.service.wiring import Parts, wall_clock, wire
+from analect.settings import Settings
+
+ERASABLE = ("subject", "session", "thread", "record")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``reasons`` say, for people, why it is not ready."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+class AnalysisService:
+    """Stores, reads, finds, erases. Thread-safe.
+
+    Values come in clear and are pseudonymised here, on the way to the store and in questions
+    alike; payloads go out opened.
+    """
+
+    def __init__(self, parts: Parts, resources: ExitStack) -> None:
+        self._parts = parts
+        self._resources = resources
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        clock: Clock = wall_clock,
+        random_bytes: RandomBytes = os.urandom,
+    ) -> AnalysisService:
+        """Open (and, the first time, create) the store that ``settings`` name.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+            ConfigurationError: a setting is wrong, or the database is of a newer release.
+            KeyUnavailable: the key ring or the key that opens it is not there.
+        """
+        with ExitStack() as stack:
+            parts = wire(settings, stack, clock=clock, random_bytes=random_bytes)
+            return cls(parts, stack.pop_all())
+
+    def __enter__(self) -> AnalysisService:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to process in the background."""
+        self._parts.background.start()
+
+    def close(self) -> None:
+        """Finish what is under way and release everything."""
+        self._resources.close()
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def submit(
+        self, drafts: Sequence[Draft], *, omit_payload: bool = False, dedupe: bool = False
+    ) -> Future[IngestResult]:
+        """Store a batch; the future is done once it is durable.
+
+        Each item stands alone: the refused ones are named in the result, the others are kept.
+        The future raises a ``TransientError`` when the store could not take any of them.
+        """
+        return self._parts.intake.submit(drafts, IntakeOptions(omit_payload, dedupe))
+
+    def ingest(
+        self,
+        drafts: Sequence[Draft],
+        *,
+        omit_payload: bool = False,
+        dedupe: bool = False,
+        wait_indexed: float | None = None,
+    ) -> IngestResult:
+        """As :meth:`submit`, waiting until it is durable and, for at most ``wait_indexed``
+        seconds, until the indexes hold it."""
+        result = self.submit(drafts, omit_payload=omit_payload, dedupe=dedupe).result()
+        if wait_indexed is not None:
+            self.wait_indexed([id_ for id_ in result.ids if id_ is not None], wait_indexed)
+        return result
+
+    def wait_indexed(self, ids: Sequence[RecordId], timeout: float) -> bool:
+        """Wait until the indexes hold these records; false when ``timeout`` seconds were not
+        enough. Quarantined records do not hold anyone up."""
+        names = [name for name, _ in self._parts.indexes.present()]
+        return wait_until(lambda: not self._parts.store.outbox.pending(ids, names), timeout)
+
+    def feedback(
+        self,
+        record_id: str,
+        *,
+        rating: int | None = None,
+        score: float | None = None,
+        label: str | None = None,
+        comment: str | None = None,
+    ) -> RecordId:
+        """Say later what a record was worth: a record of kind ``evaluation`` that points at it.
+
+        Raises:
+            NotFound: there is no such record.
+            InvalidInput: nothing was said, or a value is out of range.
+        """
+        rated = self.get(record_id)
+        if rating is None and score is None and label is None and comment is None:
+            raise InvalidInput("give a rating, a score, a label or a comment", field="rating")
+        draft = Draft(
+            kind="evaluation",
+            parent_id=rated.id,
+            subject=rated.subject,
+            session_id=rated.session_id,
+            thread_id=None,
+            project=rated.project,
+            environment=rated.environment,
+            service=rated.service,
+            rating=rating,
+            name=label,
+            measures={} if score is None else {"score": score},
+            input=comment,
+        )
+        result = self.ingest([draft])
+        if result.rejected:
+            refused = result.rejected[0]
+            raise InvalidInput(refused.message, field=refused.field)
+        (stored,) = result.ids
+        if stored is None:
+            raise InvalidInput("the feedback was not stored", field="rating")
+        return stored
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def get(self, record_id: str) -> Record:
+        """One record, its payload opened.
+
+        Raises:
+            NotFound: there is no such record.
+        """
+        found = self._parts.load([parse_id(record_id)])
+        if not found:
+            raise NotFound("there is no record with this id", field="id")
+        return found[0]
+
+    def list(self, where: RecordFilter, page: PageRequest) -> Page[Record]:
+        """Records that pass the filter, a keyset page at a time."""
+        _check_page(page)
+        found = self._parts.store.reads.list(self._stored_form(where), page)
+        return Page(tuple(self._parts.opener.open(found.items)), found.next)
+
+    def thread(self, thread_id: str, page: PageRequest) -> Page[Record]:
+        """A conversation in order.
+
+        Raises:
+            NotFound: no record is of this thread.
+        """
+        _check_page(page)
+        found = self._parts.store.reads.thread(self._parts.pseudonymiser.text(thread_id), page)
+        if not found.items and page.cursor is None:
+            raise NotFound("there is no thread with this id", field="thread")
+        return Page(tuple(self._parts.opener.open(found.items)), found.next)
+
+    def feedback_of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, list[Record]]:
+        """The evaluations that point at these records."""
+        found = self._parts.store.reads.feedback(record_ids)
+        return {id_: self._parts.opener.open(stored) for id_, stored in found.items()}
+
+    def changes(self, after: str | None, limit: int) -> Page[Change]:
+        """Everything once, in commit order; ``next`` says where to go on and is always there."""
+        _check_page(PageRequest(limit))
+        page = self._parts.store.feed.changes(after, limit)
+        stored = [change.stored for change in page.items if change.stored is not None]
+        opened = {record.id: record for record in self._parts.opener.open(stored)}
+        items = tuple(
+            Change(c.cursor, c.operation, c.record_id, opened.get(c.record_id)) for c in page.items
+        )
+        return Page(items, page.next)
+
+    def wait_for_change(self, timeout: float) -> bool:
+        """Wait until something was committed, at most ``timeout`` seconds."""
+        return self._parts.store.feed.wait_for_change(timeout)
+
+    def search(self, request: SearchRequest, *, wait: float = 10.0) -> SearchPage:
+        """Find by words, meaning or both. With ``request.after`` the answer is held back, at most
+        ``wait`` seconds, until the indexes hold that record.
+
+        Raises:
+            InvalidQuery: the mode, the expression, the filter or the cursor is wrong.
+            EngineUnavailable: the index it needs is off or down.
+        """
+        _check_page(PageRequest(request.limit))
+        if request.after is not None:
+            self.wait_indexed([parse_id(request.after, field="after")], wait)
+        stored_form = replace(
+            request,
+            query=self._parts.pseudonymiser.text(request.query),
+            filter=self._stored_form(request.filter),
+        )
+        return self._parts.finder.search(stored_form)
+
+    def related(self, record_id: str, depth: int = 1, limit: int = 100) -> Subgraph:
+        """What a record is related to, each node and edge naming the records it comes from."""
+        return self._parts.finder.related(record_id, depth, limit)
+
+    # -- documents -------------------------------------------------------------------------
+
+    def put_document(
+        self,
+        kind: str,
+        document_id: str,
+        body: Json,
+        *,
+        owner: str | None = None,
+        status: str | None = None,
+        expires_at: Micros | None = None,
+        expected_version: int | None = None,
+    ) -> Document:
+        """Save a new version. ``expected_version`` 0: it must not exist yet; ``None``: last wins."""
+        return self._parts.papers.put(
+            kind,
+            document_id,
+            body,
+            owner=owner,
+            status=status,
+            expires_at=expires_at,
+            expected_version=expected_version,
+        )
+
+    def get_document(self, kind: str, document_id: str, version: int | None = None) -> Document:
+        """The latest version, or the one asked for."""
+        return self._parts.papers.get(kind, document_id, version)
+
+    def list_documents(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        status: str | None = None,
+        page: PageRequest = PageRequest(),  # noqa: B008  (frozen)
+    ) -> Page[Document]:
+        """Documents of a kind, newest change first."""
+        _check_page(page)
+        return self._parts.papers.list(kind, owner=owner, status=status, page=page)
+
+    def delete_document(
+        self, kind: str, document_id: str, expected_version: int | None = None
+    ) -> None:
+        """Forget a document and every version of it."""
+        self._parts.papers.delete(kind, document_id, expected_version)
+
+    def expire_documents(self) -> int:
+        """Drop documents whose time is over; how many."""
+        return self._parts.store.documents.expire(self._parts.clock())
+
+    # -- processing ------------------------------------------------------------------------
+
+    def processors(self) -> tuple[str, ...]:
+        """The names of the processors that are installed and switched on."""
+        return tuple(self._parts.runner.processors)
+
+    def process(self, processor: str | None = None, limit: int | None = None) -> int:
+        """Drain what is due in the caller's thread; how many records were handled."""
+        return self._parts.runner.drain(processor, limit)
+
+    def reprocess(self, ids: Sequence[str], processors: Sequence[str] | None = None) -> int:
+        """Put records back before processors, quarantined ones too; how many records.
+
+        Raises:
+            NotFound: no such record or processor.
+        """
+        wanted = [parse_id(record_id) for record_id in ids]
+        names = list(processors) if processors is not None else list(self.processors())
+        for name in names:
+            if name not in self.processors():
+                raise NotFound(
+                    f"no processor {name!r}; there are: {', '.join(self.processors())}",
+                    field="processors",
+                )
+        there = self._parts.store.reads.exists(wanted)
+        if missing := [record_id for record_id in wanted if record_id not in there]:
+            raise NotFound(f"{len(missing)} of these records are not stored", field="id")
+        self._parts.store.outbox.requeue(wanted, names, self._parts.clock())
+        self._parts.background.wake()
+        return len(wanted)
+
+    def rebuild(self, index: str, progress: Progress | None = None) -> int:
+        """Make an index again from the truth while the old one answers."""
+        return self._parts.upkeep.rebuild(index, progress)
+
+    def verify(self, index: str, *, repair: bool = False) -> VerifyReport:
+        """Compare an index with the truth; with ``repair``, mend what differs."""
+        return self._parts.upkeep.verify(index, repair=repair)
+
+    # -- leaving ---------------------------------------------------------------------------
+
+    def erase(self, scope: str, target: str) -> Receipt:
+        """Erase for good: destroy the keys, then the rows and index entries.
+
+        Args:
+            scope: ``subject``, ``session``, ``thread`` or ``record``.
+            target: the value as the caller knows it, its pseudonym, or the record's id.
+        """
+        if scope not in ERASABLE:
+            raise InvalidInput(f"scope must be one of {', '.join(ERASABLE)}", field="scope")
+        return self._parts.eraser.erase(scope, self._erasure_target(scope, target))
+
+    def erasures(self) -> list[Receipt]:
+        """Every receipt, newest first."""
+        return self._parts.eraser.receipts()
+
+    def export(self, where: RecordFilter) -> Iterator[Record]:
+        """Every record that passes, opened, in order of time, in bounded memory."""
+        for batch in self._parts.store.reads.scan(self._stored_form(where)):
+            yield from self._parts.opener.open(batch)
+
+    def subject_data(self, subject: str) -> tuple[Iterator[Record], Iterator[Document]]:
+        """Everything that is one person's: records, and documents they own."""
+        token = self._parts.pseudonymiser.identifier("subject", subject)
+        records = self.export(RecordFilter(equals={"subject": token}))
+        return records, self._parts.papers.owned_by(token)
+
+    def reveal(self, token: str, actor: str) -> str | None:
+        """The value behind a pseudonym, where the vault keeps it; the look is logged."""
+        return self._parts.vault.reveal(token, actor=actor) if self._parts.vault else None
+
+    # -- looking after ---------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Whether it can take records now."""
+        try:
+            self._parts.store.health()
+        except AnalectError as error:
+            return Health(ready=False, reasons=(str(error),))
+        return Health(ready=True)
+
+    def status(self) -> dict[str, Any]:
+        """What an operator wants to see: counts, backlog, sizes, versions."""
+        return self._parts.status()
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each commit of this process."""
+        self._parts.store.on_commit(listener)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _erasure_target(self, scope: str, target: str) -> str:
+        if scope == "record":
+            return parse_id(target)
+        if scope == "thread":
+            return self._parts.pseudonymiser.text(target)
+        return self._parts.pseudonymiser.identifier(scope, target)
+
+    def _stored_form(self, where: RecordFilter) -> RecordFilter:
+        """The filter in the form values have at rest."""
+        pseudonymiser = self._parts.pseudonymiser
+        equals = {
+            name: pseudonymiser.identifier(name.removesuffix("_id"), value)
+            if name in {"session_id", "subject"}
+            else pseudonymiser.text(value)
+            for name, value in where.equals.items()
+        }
+        return replace(
+            where,
+            equals=equals,
+            tags=tuple(pseudonymiser.text(tag) for tag in where.tags),
+            dimensions={
+                name: pseudonymiser.text(value) for name, value in where.dimensions.items()
+            },
+        )
+
+
+def _check_page(page: PageRequest) -> None:
+    if not 1 <= page.limit <= MAX_LIMIT:
+        raise InvalidQuery(f"limit must be between 1 and {MAX_LIMIT}", field="limit")

@@ -1,0 +1,154 @@
+"""Indexes are disposable: make one again from the truth, or compare it with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from analect.index.catalog import Indexes
+from analect.index.protocols import Index
+from analect.model.ids import RecordId
+from analect.model.query import RecordFilter
+from analect.model.record import Record
+from analect.store.reads import RecordReads
+
+Progress = Callable[[int, int], None]
+"""Called with (records done, records in all)."""
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What differs between truth and index. Counts are whole; the id lists are bounded."""
+
+    index: str
+    truth: int
+    indexed: int
+    missing: int
+    stale: int
+    orphaned: int
+    examples: tuple[RecordId, ...]
+    repaired: bool
+
+    @property
+    def clean(self) -> bool:
+        """Nothing differs."""
+        return not (self.missing or self.stale or self.orphaned)
+
+
+class Upkeep:
+    """Rebuilds and verifies."""
+
+    def __init__(
+        self,
+        *,
+        indexes: Indexes,
+        reads: RecordReads,
+        load: Callable[[Sequence[RecordId]], list[Record]],
+        requeue: Callable[[Sequence[RecordId], Sequence[str]], int],
+    ) -> None:
+        self._indexes = indexes
+        self._reads = reads
+        self._load = load
+        self._requeue = requeue
+
+    def rebuild(self, name: str, progress: Progress | None = None) -> int:
+        """Fill a fresh index from the truth while the old one answers, then switch.
+
+        Returns:
+            How many records the fresh index holds.
+
+        Raises:
+            InvalidInput: no such index.
+        """
+        index = self._indexes.named(name)
+        total = self._reads.count(RecordFilter())
+        done = 0
+        with index.rebuilding() as fresh:
+            for ids in _batches(self._all_ids()):
+                records = [r for r in self._load(ids) if r.payload_state != "erased"]
+                failures = self._indexes.fill(name, fresh, records)
+                # What a fresh index refuses goes through the outbox, to be retried or quarantined.
+                self._requeue([failure.id for failure in failures], [name])
+                done += len(ids)
+                if progress is not None:
+                    progress(done, max(total, done))
+        return index.count()
+
+    def verify(self, name: str, *, repair: bool = False) -> VerifyReport:
+        """Walk truth and index side by side in id order, in bounded memory.
+
+        Args:
+            name: ``text``, ``vectors`` or ``graph``.
+            repair: put what is missing or stale back into the outbox, and drop what is orphaned.
+        """
+        index = self._indexes.named(name)
+        found: dict[str, list[RecordId]] = {"missing": [], "stale": [], "orphaned": []}
+        counts = dict.fromkeys((*found, "truth", "indexed"), 0)
+        examples: list[RecordId] = []
+        for kind, record_id in _differences(self._reads.hashes(), index.entries(), counts):
+            counts[kind] += 1
+            if len(examples) < 20:
+                examples.append(record_id)
+            if repair:
+                found[kind].append(record_id)
+                self._repair(name, index, found, at_least=BATCH)
+        if repair:
+            self._repair(name, index, found, at_least=1)
+        return VerifyReport(
+            index=name,
+            truth=counts["truth"],
+            indexed=counts["indexed"],
+            missing=counts["missing"],
+            stale=counts["stale"],
+            orphaned=counts["orphaned"],
+            examples=tuple(examples),
+            repaired=repair,
+        )
+
+    def _repair(
+        self, name: str, index: Index, found: dict[str, list[RecordId]], *, at_least: int
+    ) -> None:
+        for kind, ids in found.items():
+            if len(ids) < at_least:
+                continue
+            if kind == "orphaned":
+                index.delete(ids)
+            else:
+                self._requeue(ids, [name])
+            ids.clear()
+
+    def _all_ids(self) -> Iterator[RecordId]:
+        return (record_id for record_id, _ in self._reads.hashes())
+
+
+def _batches(ids: Iterator[RecordId]) -> Iterator[list[RecordId]]:
+    while batch := list(islice(ids, BATCH)):
+        yield batch
+
+
+def _differences(
+    truth: Iterator[tuple[RecordId, bytes]],
+    indexed: Iterator[tuple[RecordId, bytes]],
+    counts: dict[str, int],
+) -> Iterator[tuple[str, RecordId]]:
+    """Merge two sorted walks; (kind of difference, id) wherever they disagree."""
+    ours, theirs = next(truth, None), next(indexed, None)
+    while ours is not None or theirs is not None:
+        if theirs is None or (ours is not None and ours[0] < theirs[0]):
+            assert ours is not None  # noqa: S101  (the loop's condition; for the type checker)
+            counts["truth"] += 1
+            yield "missing", ours[0]
+            ours = next(truth, None)
+        elif ours is None or theirs[0] < ours[0]:
+            counts["indexed"] += 1
+            yield "orphaned", theirs[0]
+            theirs = next(indexed, None)
+        else:
+            counts["truth"] += 1
+            counts["indexed"] += 1
+            if ours[1] != theirs[1]:
+                yield "stale", ours[0]
+            ours, theirs = next(truth, None), next(indexed, None)
