@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
     types,
 )
 from sqlalchemy.dialects import postgresql
@@ -90,6 +91,13 @@ records = Table(
     Index("records_thread", "thread_id", "id"),
     Index("records_session", "session_id", "id"),
     Index("records_kind", "kind", "id"),
+    Index(
+        "records_evaluated",
+        "parent_id",
+        "id",
+        sqlite_where=text("kind = 'evaluation'"),
+        postgresql_where=text("kind = 'evaluation'"),
+    ),
 )
 
 record_tags = Table(
@@ -129,7 +137,7 @@ outbox = Table(
     Column("claimed_at", BigInteger),
     Column("error_code", Text),
     Column("created_at", BigInteger, nullable=False),
-    Index("outbox_next", "processor", "state", "priority", "seq"),
+    Index("outbox_next", "processor", "state", "priority", "not_before", "seq"),
     Index("outbox_commit", "commit_seq"),
     sqlite_autoincrement=True,
 )
@@ -159,6 +167,7 @@ documents = Table(
     Column("expires_at", BigInteger),
     Index("documents_owner", "kind", "owner", "status"),
     Index("documents_expiry", "expires_at"),
+    Index("documents_created", "kind", "created_at", "id"),
 )
 
 document_versions = Table(
