@@ -1,0 +1,173 @@
+"""Connections to the truth: SQLite or Postgres, with the same few verbs for both.
+
+Every transaction is opened here, and every exception of a driver is translated here, so the code
+above sees only :mod:`analect.model.errors`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from analect.model.errors import ConfigurationError
+from analect.store.failures import translating
+
+__all__ = ["is_postgres", "open_engine", "read_transaction", "translating", "write_transaction"]
+
+PAGE_SIZE = 16_384
+"""Bytes. A sealed 2 KB row wastes half of a 4 KB page."""
+BUSY_TIMEOUT_MS = 10_000
+"""How long a process waits for another process's SQLite write transaction."""
+CACHE_KIB = 16_384
+"""SQLite page cache of one connection."""
+CONNECT_TIMEOUT_S = 5
+WAL_KEEP_BYTES = 64 * 1024 * 1024
+"""A WAL file that grew beyond this is cut back when it restarts."""
+
+_BEGIN = "analect_begin"
+_WRITE_LOCK = "analect_write_lock"
+
+
+def open_engine(url: str, *, pool_size: int = 8) -> Engine:
+    """Connect lazily to ``sqlite:///path`` or ``postgresql://...`` (psycopg 3).
+
+    At most ``pool_size`` connections are kept and twice as many opened. The SQLite file's folder
+    is made when absent.
+
+    Raises:
+        ConfigurationError: the URL is not one of these, or the Postgres driver is not installed.
+    """
+    parsed = _parse(url)
+    shared: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": 10,
+        "hide_parameters": True,
+    }
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, **shared)
+        _prepare_sqlite(engine, parsed)
+        return engine
+    try:
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "analect"},
+            **shared,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "Postgres needs the psycopg driver: pip install 'analect[postgres]'",
+            field="database_url",
+        ) from error
+
+
+def is_postgres(engine: Engine | Connection) -> bool:
+    """Whether statements go to Postgres (else to SQLite)."""
+    return engine.dialect.name == "postgresql"
+
+
+@contextmanager
+def read_transaction(engine: Engine) -> Iterator[Connection]:
+    """A consistent view on SQLite, READ COMMITTED on Postgres; nothing is written.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    with translating(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def write_transaction(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
+    """A transaction that may write, committed at the end of the block, rolled back on an error.
+
+    On SQLite it holds the write lock from the start (BEGIN IMMEDIATE); threads of this process
+    queue for it instead of polling. ``durable=False`` is for bookkeeping whose loss in a power cut
+    is harmless: atomic and ordered as ever, but the disk is not waited for.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached or cannot write.
+        Conflict: a constraint of the tables was violated.
+    """
+    options = engine.get_execution_options()
+    with translating(), options.get(_WRITE_LOCK, nullcontext()), engine.connect() as connection:
+        if is_postgres(connection):
+            with connection.begin():
+                if not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                yield connection
+            return
+        with _synchronous(connection, durable), connection.begin():
+            yield connection
+
+
+@contextmanager
+def _synchronous(connection: Connection, durable: bool) -> Iterator[None]:
+    """SQLite's durability of one connection, lowered for the block and put back."""
+    driver: Any = connection.connection.dbapi_connection
+    if not durable:
+        driver.execute("PRAGMA synchronous = NORMAL")
+    connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+    try:
+        yield
+    finally:
+        if not durable and not connection.invalidated:
+            driver.execute("PRAGMA synchronous = FULL")
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in {"postgres", "postgresql"}:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+            return parsed
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise _wrong_url() from error
+    raise _wrong_url()
+
+
+def _wrong_url() -> ConfigurationError:
+    return ConfigurationError(
+        "database_url must look like sqlite:///folder/file.db or postgresql://user@host/name",
+        field="database_url",
+    )
+
+
+def _prepare_sqlite(engine: Engine, url: URL) -> None:
+    """Pragmas on every new connection, explicit BEGIN, and one write lock for the process."""
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError(
+            "SQLite needs a file: sqlite:///folder/file.db", field="database_url"
+        )
+    Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine.update_execution_options(**{_WRITE_LOCK: threading.Lock()})
+
+    @event.listens_for(engine, "connect")
+    def configure(driver: Any, _record: Any) -> None:
+        driver.isolation_level = None  # the driver opens no transaction of its own
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            f"page_size = {PAGE_SIZE}",  # takes effect before the first table only
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"journal_size_limit = {WAL_KEEP_BYTES}",
+            f"cache_size = -{CACHE_KIB}",
+            "mmap_size = 0",  # a file cut short by a full disk would kill the process
+            "temp_store = MEMORY",
+            "secure_delete = ON",
+            "foreign_keys = ON",
+        ):
+            driver.execute(f"PRAGMA {pragma}").fetchall()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))

@@ -1,0 +1,1 @@
+"""Alembic's folder: how a database becomes one of this release."""

