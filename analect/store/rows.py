@@ -1,0 +1,115 @@
+"""Between rows of ``records`` and :class:`~analect.model.record.Record`.
+
+The select list has the order of Record's own fields, so that a row becomes a record by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Connection, Engine
+
+from analect.model.ids import RecordId, id_bytes, id_text
+from analect.model.record import Record
+
+COLUMNS = (
+    "id",
+    "kind",
+    "occurred_at",
+    "received_at",
+    "external_id",
+    "project",
+    "environment",
+    "thread_id",
+    "session_id",
+    "process_id",
+    "parent_id",
+    "trace_id",
+    "span_id",
+    "subject",
+    "service",
+    "name",
+    "model",
+    "status",
+    "success",
+    "duration_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "rating",
+    "confidence",
+    "turn",
+    "role",
+    "source",
+    "tags",
+    "dimensions",
+    "measures",
+    "key_id",
+    "payload",
+    "content_hash",
+)
+"""Every column of ``records``: Record's fields in their order, then what seals the payload."""
+
+SELECT_LIST = ", ".join(f"r.{name}" for name in COLUMNS)
+"""For a ``records AS r``."""
+
+_SUCCESS = COLUMNS.index("success")
+
+# By position and unchecked: a page is many rows of many columns.
+_make_record: Callable[..., Record] = Record
+_encoder = msgspec.json.Encoder()
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_texts = msgspec.json.Decoder(dict[str, str]).decode
+_decode_numbers = msgspec.json.Decoder(dict[str, float | int]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it stands in the store: ``payload`` is sealed by the data key ``key_id``; both
+    are ``None`` when the payload was omitted.
+    """
+
+    record: Record
+    key_id: int | None
+    payload: bytes | None
+
+
+def stored_record(row: Sequence[Any]) -> StoredRecord:
+    """A row of :data:`COLUMNS`, from either dialect's driver."""
+    (*head, role, source, tags, dimensions, measures, key_id, payload, content_hash) = row
+    head[0] = driver_id(head[0])
+    if head[_SUCCESS] is not None:
+        head[_SUCCESS] = bool(head[_SUCCESS])
+    record = _make_record(
+        *head,
+        role,
+        source,
+        _decode_tags(tags) if tags else (),
+        _decode_texts(dimensions) if dimensions else {},
+        _decode_numbers(measures) if measures else {},
+        payload_state="omitted" if payload is None else "sealed",
+        content_hash=bytes(content_hash),
+    )
+    return StoredRecord(record, key_id, None if payload is None else bytes(payload))
+
+
+def encode_json(value: Sequence[str] | dict[str, str] | dict[str, float]) -> str | None:
+    """Tags, dimensions or measures as their column holds them: compact JSON, ``None`` when empty.
+
+    Filters rely on this exact form (no spaces, no escapes but the necessary ones).
+    """
+    return _encoder.encode(value).decode() if value else None
+
+
+def driver_id(raw: bytes | UUID | str) -> RecordId:
+    """A record id as SQLite (16 bytes) or Postgres (UUID) gives it."""
+    return id_text(raw) if isinstance(raw, bytes) else RecordId(str(raw))
+
+
+def bound_id(engine: Engine | Connection, record_id: str) -> bytes | UUID:
+    """A record id as the driver of ``engine`` wants it bound in a textual statement."""
+    return UUID(record_id) if engine.dialect.name == "postgresql" else id_bytes(record_id)
