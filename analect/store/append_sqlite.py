@@ -1,0 +1,97 @@
+"""The statements of a commit on SQLite. The transaction holds the write lock, so what was read
+stays true until the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from analect.model.ids import Micros, RecordId, id_bytes, id_text
+from analect.store.append import (
+    RECORD_COLUMNS,
+    KeyRow,
+    SealedDraft,
+    VaultRow,
+    record_row,
+)
+
+_MOST = 500
+"""Parameters of one look-up; few shapes of statement keep the driver's statement cache warm."""
+
+_ADD_KEY = "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ADD_RECORD = (
+    f"INSERT INTO records ({', '.join(RECORD_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * len(RECORD_COLUMNS))})"
+)
+_ADD_TAG = "INSERT OR IGNORE INTO record_tags (tag, record_id) VALUES (?, ?)"
+_ADD_CONTENT = "INSERT OR IGNORE INTO content_hashes (hash, record_id) VALUES (?, ?)"
+_ADD_VAULT = "INSERT OR IGNORE INTO vault (token, key_id, sealed) VALUES (?, ?, ?)"
+_ADD_COMMIT = "INSERT INTO commits (txid, operation, ids, committed_at) VALUES (0, 'put', ?, ?)"
+_ADD_ENTRY = (
+    "INSERT INTO outbox (processor, commit_seq, operation, state, priority, attempts, not_before, created_at) "
+    "VALUES (?, ?, 'put', 'pending', 0, 0, ?, ?)"
+)
+
+
+class SqliteAppend:
+    """See :class:`analect.store.append.AppendSql`."""
+
+    def add_keys(self, connection: Connection, rows: Sequence[KeyRow]) -> None:
+        """Insert those whose id and scope are free."""
+        connection.exec_driver_sql(
+            _ADD_KEY, [(r.key_id, r.shard, r.scope, r.wrapped, r.created_at) for r in rows]
+        )
+
+    def standing_keys(self, connection: Connection, key_ids: Sequence[int]) -> set[int]:
+        """Which of them exist."""
+        rows = _find(connection, "SELECT key_id FROM data_keys WHERE key_id", key_ids)
+        return {row[0] for row in rows}
+
+    def known_ids(self, connection: Connection, ids: Sequence[RecordId]) -> dict[RecordId, bytes]:
+        """The content hashes of those that are stored."""
+        raw = [id_bytes(record_id) for record_id in ids]
+        rows = _find(connection, "SELECT id, content_hash FROM records WHERE id", raw)
+        return {id_text(row[0]): row[1] for row in rows}
+
+    def known_contents(
+        self, connection: Connection, hashes: Sequence[bytes]
+    ) -> dict[bytes, RecordId]:
+        """The records of content hashes kept for dedupe."""
+        rows = _find(connection, "SELECT hash, record_id FROM content_hashes WHERE hash", hashes)
+        return {row[0]: id_text(row[1]) for row in rows}
+
+    def add_records(self, connection: Connection, items: Sequence[SealedDraft]) -> None:
+        """Insert records and their tags."""
+        raw = [id_bytes(item.draft.id or "") for item in items]
+        connection.exec_driver_sql(_ADD_RECORD, list(map(record_row, items, raw)))
+        tags = [(tag, id_) for item, id_ in zip(items, raw, strict=True) for tag in item.draft.tags]
+        if tags:
+            connection.exec_driver_sql(_ADD_TAG, sorted(tags))
+
+    def add_contents(self, connection: Connection, rows: Sequence[tuple[bytes, RecordId]]) -> None:
+        """Remember content hashes."""
+        connection.exec_driver_sql(_ADD_CONTENT, [(hash_, id_bytes(id_)) for hash_, id_ in rows])
+
+    def add_vault(self, connection: Connection, rows: Sequence[VaultRow]) -> None:
+        """Insert those that are not there."""
+        connection.exec_driver_sql(_ADD_VAULT, list(rows))
+
+    def journal(
+        self, connection: Connection, ids: bytes, processors: Sequence[str], now: Micros
+    ) -> int:
+        """One row of the journal, one outbox entry a processor."""
+        seq = connection.exec_driver_sql(_ADD_COMMIT, (ids, now)).lastrowid
+        if processors:
+            connection.exec_driver_sql(_ADD_ENTRY, [(name, seq, now, now) for name in processors])
+        return int(seq)
+
+
+def _find(connection: Connection, select: str, values: Sequence[object]) -> Iterator[Row[Any]]:
+    """Rows of ``select ... IN (values)``, in statements of a few sizes."""
+    for start in range(0, len(values), _MOST):
+        part = values[start : start + _MOST]
+        marks = ", ".join("?" * len(part))
+        yield from connection.exec_driver_sql(f"{select} IN ({marks})", tuple(part))

@@ -1,0 +1,195 @@
+"""Group commit: one thread that commits what has arrived since its last commit.
+
+When idle it commits at once what is there; batching comes only from what piled up meanwhile, so
+nobody waits for company. Every caller hears of its own batch, and only of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from sqlalchemy import Engine
+
+from analect.model.errors import (
+    AnalectError,
+    Conflict,
+    Overloaded,
+    StoreUnavailable,
+    TransientError,
+)
+from analect.model.ids import Clock
+from analect.store.append import AppendResult, AppendSql, KeyRace, Request, write_group
+from analect.store.append_postgres import PostgresAppend
+from analect.store.append_sqlite import SqliteAppend
+from analect.store.engine import is_postgres, write_transaction
+from analect.store.partitions import Partitions
+
+log = structlog.get_logger(__name__)
+
+ROW_BYTES = 700
+"""What a record weighs in the queue besides its payload, about."""
+_ATTEMPTS = 3
+"""Of one commit that lost a race with another process."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterLimits:
+    """``rows`` and ``bytes``: of one commit. ``queued_bytes``: of all that waits."""
+
+    rows: int = 2_000
+    bytes: int = 16 * 1024 * 1024
+    queued_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Job:
+    request: Request
+    answer: Future[AppendResult]
+    size: int
+
+
+class Writer:
+    """Takes batches from any thread; ``append`` never waits for the disk."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        partitions: Partitions,
+        *,
+        clock: Clock,
+        limits: WriterLimits = WriterLimits(),
+        on_commit: Callable[[], None] = lambda: None,
+        observe: Callable[[int, float], None] = lambda _rows, _seconds: None,
+    ) -> None:
+        """``on_commit`` is called after every commit that stored something, ``observe`` with the
+        rows and seconds of every commit; both from the writer's thread.
+        """
+        self._engine = engine
+        self._partitions = partitions
+        self._sql: AppendSql = PostgresAppend() if is_postgres(engine) else SqliteAppend()
+        self._clock = clock
+        self._limits = limits
+        self._on_commit = on_commit
+        self._observe = observe
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+        self._closed = False
+        self._held_over: _Job | None = None
+        self._thread = threading.Thread(target=self._run, name="analect-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be committed, about."""
+        return self._queued_bytes
+
+    def append(self, request: Request) -> Future[AppendResult]:
+        """Queue one batch.
+
+        Returns:
+            Done when the batch is durable. Its exception is a :class:`KeyRace`, or of
+            :mod:`analect.model.errors`; then nothing of the batch was stored.
+
+        Raises:
+            Overloaded: too much waits already.
+            StoreUnavailable: the writer was closed.
+        """
+        answer: Future[AppendResult] = Future()
+        size = sum(ROW_BYTES + len(item.payload or b"") for item in request.batch)
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is shutting down; try again")
+            if self._queued_bytes and self._queued_bytes + size > self._limits.queued_bytes:
+                raise Overloaded("too many records wait to be written", retry_after=1.0)
+            self._queued_bytes += size
+            self._queue.put(_Job(request, answer, size))
+        return answer
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Commit what waits and end; False when that took longer than ``timeout`` seconds."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while jobs := self._gather():
+            try:
+                self._commit(jobs)
+            finally:
+                with self._lock:
+                    self._queued_bytes -= sum(job.size for job in jobs)
+
+    def _gather(self) -> list[_Job]:
+        """What is there, within the limits of one commit; waits for the first. Empty: the end."""
+        first = self._held_over or self._queue.get()
+        self._held_over = None
+        if first is None:
+            return []
+        jobs, rows, size = [first], len(first.request.batch), first.size
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs
+            if job is None:
+                self._queue.put(None)
+                return jobs
+            rows += len(job.request.batch)
+            size += job.size
+            if rows > self._limits.rows or size > self._limits.bytes:
+                self._held_over = job
+                return jobs
+            jobs.append(job)
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        started = monotonic()
+        try:
+            results = self._write([job.request for job in jobs])
+        except Exception as error:
+            if len(jobs) > 1 and not isinstance(error, TransientError):
+                # One batch has something the database refuses: the others must not suffer.
+                for job in jobs:
+                    self._commit([job])
+                return
+            _fail(jobs, error)
+            return
+        self._observe(sum(len(job.request.batch) for job in jobs), monotonic() - started)
+        if any(isinstance(r, AppendResult) and r.commit_seq is not None for r in results):
+            self._on_commit()
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, KeyRace):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)
+
+    def _write(self, requests: Sequence[Request]) -> list[AppendResult | KeyRace]:
+        """One transaction; again when another process took the same ids, or dropped the month."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._partitions.ensure_ids(
+                    item.draft.id or "" for request in requests for item in request.batch
+                )
+                with write_transaction(self._engine) as connection:
+                    return write_group(connection, self._sql, requests, self._clock())
+            except Conflict:
+                if attempt == _ATTEMPTS or not is_postgres(self._engine):
+                    raise
+                self._partitions.forget()
+        raise AssertionError  # the last attempt returns or raises
+
+
+def _fail(jobs: Sequence[_Job], error: Exception) -> None:
+    if not isinstance(error, AnalectError):
+        log.error("a commit failed unexpectedly", exc_info=error)
+    for job in jobs:
+        job.answer.set_exception(error)
