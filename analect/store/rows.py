@@ -61,7 +61,6 @@ _SUCCESS = COLUMNS.index("success")
 
 # By position and unchecked: a page is many rows of many columns.
 _make_record: Callable[..., Record] = Record
-_encoder = msgspec.json.Encoder()
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_numbers = msgspec.json.Decoder(dict[str, float | int]).decode
@@ -95,14 +94,6 @@ def stored_record(row: Sequence[Any]) -> StoredRecord:
         content_hash=bytes(content_hash),
     )
     return StoredRecord(record, key_id, None if payload is None else bytes(payload))
-
-
-def encode_json(value: Sequence[str] | dict[str, str] | dict[str, float]) -> str | None:
-    """Tags, dimensions or measures as their column holds them: compact JSON, ``None`` when empty.
-
-    Filters rely on this exact form (no spaces, no escapes but the necessary ones).
-    """
-    return _encoder.encode(value).decode() if value else None
 
 
 def driver_id(raw: bytes | UUID | str) -> RecordId:
