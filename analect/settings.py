@@ -1,0 +1,294 @@
+"""One settings tree: keyword arguments, ``ANALECT_*``, the older names, a TOML file, defaults.
+
+The first of these that names a setting wins. Nested settings join their names with ``__``:
+``ANALECT_HTTP__PORT`` is ``http.port``, and ``port`` in the table ``[http]`` of the file. Lists
+are separated by commas. The file is the one ``ANALECT_CONFIG`` names, or ``analect.toml`` in the
+home folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from analect.model.errors import ConfigurationError
+
+PREFIX = "ANALECT_"
+CONFIG_FILE = "analect.toml"
+DEFAULT_HOME = Path("analect-data")
+MEBIBYTE = 1024 * 1024
+
+OLDER_NAMES: dict[str, str] = {
+    "ANALYSIS_STORAGE_DIR": "home",
+    "ENABLE_VECTOR_STORE": "index.vectors",
+    "ENABLE_GRAPH_DB": "index.graph",
+    "AUTO_PROCESS_ANALYSES": "processing.auto",
+    "PROCESS_INTERVAL": "processing.interval_seconds",
+    "PROCESS_BATCH_SIZE": "processing.batch_size",
+}
+"""Environment variables of the older programs and the settings they mean."""
+
+
+def _listed(value: Any) -> Any:
+    """A list of an environment variable: parts between commas, spaces around them cut."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Http(_Group):
+    """What the server listens on and how much it takes."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    max_body_bytes: Positive = 64 * MEBIBYTE
+    max_unpacked_bytes: Positive = 64 * MEBIBYTE
+    max_item_bytes: Positive = 4 * MEBIBYTE
+    max_batch_items: Positive = 10_000
+    max_inflight_bytes: Positive = 64 * MEBIBYTE
+    deadline_seconds: Seconds = 30.0
+    shutdown_seconds: Seconds = 8.0
+    min_free_bytes: Annotated[int, Field(ge=0)] = 16 * MEBIBYTE
+    open_metrics: bool = False
+
+
+class Privacy(_Group):
+    """What is looked for and what is kept."""
+
+    detectors: Names = ()
+    deny: Names = ()
+    allow: Names = ()
+    names: bool = False
+    keep_payload: bool = True
+    omit_services: Names = ()
+    vault: bool = False
+
+
+class Keys(_Group):
+    """Where the key ring is and what opens it."""
+
+    ring: Path | None = None
+    kek: Literal["file", "passphrase", "env"] = "file"
+    kek_file: Path | None = None
+    kek_value: SecretStr | None = None
+    passphrase: SecretStr | None = None
+    passphrase_file: Path | None = None
+
+
+class Index(_Group):
+    """Which indexes are kept."""
+
+    text: bool = True
+    vectors: bool = True
+    graph: bool = True
+
+
+class Processing(_Group):
+    """How the indexes are kept up."""
+
+    auto: bool = True
+    interval_seconds: Seconds = 1.0
+    batch_size: Positive = 500
+    max_attempts: Positive = 8
+    backoff_seconds: Seconds = 1.0
+    lease_seconds: Seconds = 300.0
+
+
+class Embeddings(_Group):
+    """What turns texts into vectors."""
+
+    model: str = "wordllama"
+
+
+class Log(_Group):
+    """What is logged and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+    @field_validator("level", "format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The whole tree; immutable.
+
+    Raises:
+        ConfigurationError: a value is wrong or a name in the file is unknown; ``field`` names
+            the setting and the message says what it takes, without quoting what was given.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    home: Path = DEFAULT_HOME
+    database_url: SecretStr | None = None
+    api_keys: Names = ()
+    api_keys_file: Path | None = None
+    http: Http = Http()
+    privacy: Privacy = Privacy()
+    keys: Keys = Keys()
+    index: Index = Index()
+    processing: Processing = Processing()
+    embeddings: Embeddings = Embeddings()
+    log: Log = Log()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explained(error) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the hook's signature)
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What names a setting, the strongest first."""
+        given = init_settings()
+        variables = _from_environment(os.environ)
+        older = _from_older_names(os.environ)
+        home = given.get("home") or variables.get("home") or older.get("home") or DEFAULT_HOME
+        written = _from_file(os.environ, Path(home))
+        return (
+            init_settings,
+            *(_Values(settings_cls, values) for values in (variables, older, written)),
+        )
+
+    @property
+    def ring(self) -> Path:
+        """The key ring's folder: as set, or one a store under the user's configuration.
+
+        The default is named by a hash of the home folder or, where the truth is in a database
+        server, of its address without user and password.
+        """
+        if self.keys.ring is not None:
+            return self.keys.ring
+        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+        digest = hashlib.sha256(self._whereabouts().encode()).hexdigest()
+        return Path(base) / "analect" / "rings" / digest[:16]
+
+    def _whereabouts(self) -> str:
+        if self.database_url is None:
+            return str(self.home.resolve())
+        try:
+            url = make_url(self.database_url.get_secret_value())
+        except ArgumentError as error:
+            raise ConfigurationError(
+                "database_url (ANALECT_DATABASE_URL) is no database URL: give one like "
+                "postgresql://user@host:5432/name",
+                field="database_url",
+            ) from error
+        return f"{url.get_backend_name()}://{url.host}:{url.port}/{url.database}"
+
+
+class _Values(PydanticBaseSettingsSource):
+    """A source whose values are known already."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  (the base's signature)
+        """One top-level value."""
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All of them."""
+        return self._values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """``ANALECT_*`` as a nested dict of texts; pydantic turns them into what the fields are.
+
+    A variable of a group that does not exist is some other program's; a wrong name within a group
+    is an error. An empty variable is "not said".
+    """
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or not value:
+            continue
+        path = name[len(PREFIX) :].lower().split("__")
+        if path[0] in Settings.model_fields:
+            _put(found, path, value)
+    return found
+
+
+def _from_older_names(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, setting in OLDER_NAMES.items():
+        if value := environ.get(name):
+            _put(found, setting.split("."), value)
+    return found
+
+
+def _put(found: dict[str, Any], path: list[str], value: str) -> None:
+    *groups, last = path
+    place: Any = found
+    for group in groups:
+        place = place.setdefault(group, {})
+        if not isinstance(place, dict):
+            return  # the group's own name has a value, which is refused with its name
+    place[last] = value
+
+
+def _from_file(environ: Mapping[str, str], home: Path) -> dict[str, Any]:
+    named = environ.get(f"{PREFIX}CONFIG")
+    path = Path(named) if named else home / CONFIG_FILE
+    if not named and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
+        raise ConfigurationError(
+            f"the settings file {path} cannot be read: {reason}", field="ANALECT_CONFIG"
+        ) from error
+
+
+def _explained(error: ValidationError) -> ConfigurationError:
+    """One sentence a wrong setting, in every name it can have."""
+    sentences = []
+    settings = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        path = [str(part) for part in problem["loc"] if isinstance(part, str)]
+        setting = ".".join(path)
+        settings.append(setting)
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"there is no setting {setting}")
+        else:
+            variable = PREFIX + "__".join(path).upper()
+            sentences.append(f"setting {setting} ({variable}): {problem['msg']}")
+    return ConfigurationError("; ".join(sentences), field=settings[0] if settings else None)
