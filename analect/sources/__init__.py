@@ -1,0 +1,1 @@
+"""The outside turned into records, and records turned outward."""
