@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from analect.index.protocols import Embedder, GraphIndex, Index, TextIndex, VectorIndex
+from analect.index.projection import facets_of, text_of
+from analect.index.protocols import (
+    Embedder,
+    GraphIndex,
+    GraphRecord,
+    Index,
+    ItemFailure,
+    TextDocument,
+    TextIndex,
+    VectorDocument,
+    VectorIndex,
+)
 from analect.model.errors import InvalidInput
+from analect.model.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,22 @@ class Indexes:
                 field="index",
             )
         return present[name]
+
+    def fill(self, name: str, target: Index, records: Sequence[Record]) -> list[ItemFailure]:
+        """Put records into ``target``: the index called ``name``, or a fresh one of its kind."""
+        if not records:
+            return []
+        if name == "text":
+            words = [TextDocument(facets_of(record), text_of(record)) for record in records]
+            return cast(TextIndex, target).upsert(words)
+        if name == "graph":
+            return cast(GraphIndex, target).upsert([GraphRecord(facets_of(r)) for r in records])
+        if self.embedder is None:
+            raise InvalidInput("the vector index has no embedder", field="embeddings.model")
+        rows = self.embedder.embed([text_of(record) for record in records])
+        return cast(VectorIndex, target).upsert(
+            [VectorDocument(facets_of(r), row) for r, row in zip(records, rows, strict=True)]
+        )
 
     def close(self) -> None:
         """Release what they hold."""

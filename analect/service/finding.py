@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from analect.index.catalog import Indexes
 from analect.index.fusion import reciprocal_rank_fusion
 from analect.index.projection import text_of
 from analect.index.protocols import IndexHit
 from analect.model.errors import EngineUnavailable, InvalidQuery
-from analect.model.ids import RecordId, parse_id
+from analect.model.ids import RecordId, id_bytes, id_text, parse_id
 from analect.model.query import Hit, SearchPage, SearchRequest, Subgraph
 from analect.model.record import Record
-from analect.store.cursor import Cursors
+from analect.store.cursor import Cursors, digest
 
 MODES = ("text", "semantic", "hybrid")
 DEPTH = 1000
 """How deep the pages of a semantic or hybrid search go."""
 FUSED = 200
 """How many of each list a hybrid search fuses, at least."""
+
+
+_TEXT_PLACE = struct.Struct(">d16sI")
+"""Score and id of the last hit of a page of a text search, and how many came before."""
+_RANK = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +89,15 @@ class Finder:
         behind: tuple[float, RecordId] | None = None
         rank = 0
         if request.cursor is not None:
-            score, record_id, rank = self._cursors.decode(request.cursor, binding)
-            behind = (float(score), RecordId(record_id))
+            score, raw_id, rank = _TEXT_PLACE.unpack(self._cursors.read(binding, request.cursor))
+            behind = (score, id_text(raw_id))
         found = index.search(request.query, request.filter, request.limit + 1, behind)
         page = found[: request.limit]
         following = None
         if len(found) > request.limit:
             last = page[-1]
-            following = self._cursors.encode([last.score, last.id, rank + len(page)], binding)
+            place = _TEXT_PLACE.pack(last.score, id_bytes(last.id), rank + len(page))
+            following = self._cursors.make(binding, place)
         ranked = [
             _Ranked(hit.id, hit.score, {"text.bm25": hit.score, "text.rank": float(rank + n)})
             for n, hit in enumerate(page, 1)
@@ -101,7 +108,7 @@ class Finder:
         binding = _binding(request)
         start = 0
         if request.cursor is not None:
-            (start,) = self._cursors.decode(request.cursor, binding)
+            (start,) = _RANK.unpack(self._cursors.read(binding, request.cursor))
         wanted = min(start + request.limit + 1, DEPTH)
         if request.mode == "semantic":
             hits = self._semantic(request, wanted)
@@ -112,9 +119,9 @@ class Finder:
         else:
             ranked = self._hybrid(request, max(wanted, FUSED))
         end = start + request.limit
-        following = (
-            self._cursors.encode([end], binding) if len(ranked) > end and end < DEPTH else None
-        )
+        following = None
+        if len(ranked) > end and end < DEPTH:
+            following = self._cursors.make(binding, _RANK.pack(end))
         return ranked[start:end], following
 
     def _semantic(self, request: SearchRequest, limit: int) -> list[IndexHit]:
@@ -156,9 +163,9 @@ class Finder:
         return tuple(hits)
 
 
-def _binding(request: SearchRequest) -> str:
+def _binding(request: SearchRequest) -> bytes:
     """What a cursor belongs to: the same question, whatever the page size."""
-    return repr(replace(request, cursor=None, limit=0, explain=False, after=None))
+    return digest("search", request.mode, request.query, request.filter)
 
 
 def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.02) -> bool:
