@@ -1,0 +1,188 @@
+"""Starts a server, sends it the data set, and shows what a person would want to see."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo import proof
+from demo.dataset import Dataset, load
+from demo.server import DemoFailed, Server, start
+
+BATCH = 60
+console = Console(width=110, highlight=False)
+
+
+def main() -> int:
+    """Run the demonstration; 0 when everything promised was seen."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the server and its data there")
+    keep = parser.parse_args().keep
+    root = Path(tempfile.mkdtemp(prefix="analect-demo-"))
+    server: Server | None = None
+    try:
+        server = start(root / "data", root / "ring", root / "server.log")
+        console.print(f"[bold]Analect[/] serves at {server.url}, its data is in {server.home}\n")
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            show(client, server, load(datetime.now(UTC)))
+    except DemoFailed as error:
+        console.print(f"[bold red]The demonstration failed:[/] {escape(str(error))}")
+        keep_server = False
+        return 1
+    else:
+        keep_server = keep
+        return 0
+    finally:
+        if server is not None:
+            _finish(server, root, keep=keep_server)
+
+
+def _finish(server: Server, root: Path, *, keep: bool) -> None:
+    if keep:
+        console.print(
+            f"\nStill running: {server.url}/docs   stop it with: kill {server.process.pid}"
+            f"\nData: {server.home}   key ring: {root / 'ring'}   log: {server.log}"
+        )
+        return
+    code = server.stop()
+    console.print(f"\nThe server ended with code {code}; its folder is removed.")
+    shutil.rmtree(root)
+
+
+def show(client: httpx.Client, server: Server, dataset: Dataset) -> None:
+    """Everything, one part after the other."""
+    _store(client, dataset)
+    _thread(client)
+    _searches(client)
+    _semantic(client)
+    _related(client)
+    _status(client)
+    _proof(client, server, dataset)
+
+
+def _store(client: httpx.Client, dataset: Dataset) -> None:
+    accepted = 0
+    for start_at in range(0, len(dataset.records), BATCH):
+        batch = dataset.records[start_at : start_at + BATCH]
+        answer = _json(client.post("/v1/records?wait=indexed&timeout=60", json=batch))
+        if answer["rejected"]:
+            raise DemoFailed(f"records were refused: {answer['rejected'][:3]}")
+        accepted += answer["accepted"]
+    if accepted != len(dataset.records):
+        raise DemoFailed(f"{accepted} of {len(dataset.records)} records were accepted")
+    again = _json(client.post("/v1/records", json=dataset.records[:BATCH]))
+    console.print(
+        f"[bold]1. Stored[/] {accepted} records, each durable before it was acknowledged. "
+        f"Sent {BATCH} of them again: {again['duplicates']} recognised, {again['accepted']} added."
+    )
+
+
+def _thread(client: httpx.Client) -> None:
+    items = _json(client.get("/v1/threads/billing-double-charge"))["items"]
+    console.print("\n[bold]2. A thread[/], in order, personal data replaced by stable tokens")
+    messages = [item for item in items if item["kind"] == "message"]
+    _expect(len(messages) == 6, "the thread has six messages")
+    for item in messages:
+        text = item.get("input") or item.get("output")
+        console.print(f"   [cyan]{item['role']:>9}[/]  {escape(str(text))}")
+
+
+def _searches(client: httpx.Client) -> None:
+    console.print("\n[bold]3. Words[/], in any script")
+    queries = (
+        "refund",
+        '"retry-after"',
+        "consum* partition",
+        "退款",
+        "検索",
+        "الجدار",
+        "umsatzsteuer*",
+    )
+    for query in (*queries, "remboursé"):
+        items = _search(client, query, "text")
+        _expect(bool(items), f"a text search for {query} finds something")
+        snippet = (items[0]["highlights"] or [""])[0].replace("\n", " ")
+        marked = escape(snippet).replace("<em>", "[bold yellow]").replace("</em>", "[/]")
+        console.print(f"   {escape(query):<22}{len(items):>3} found   {marked}")
+
+
+def _semantic(client: httpx.Client) -> None:
+    console.print("\n[bold]4. Meaning[/]: no word in common is needed")
+    for query in ("I want my money back", "the machine ran out of RAM", "secrets were exposed"):
+        items = _search(client, query, "semantic")
+        _expect(bool(items), f"a semantic search for {query} finds something")
+        record = items[0]["record"]
+        text = str(record.get("input") or record.get("output") or record.get("name"))
+        console.print(f"   {query:<28}{items[0]['score']:.2f}   {escape(text[:66])}")
+
+
+def _related(client: httpx.Client) -> None:
+    first = _search(client, '"leased times" OR kafka OR lagging', "text")[0]["record"]
+    graph = _json(client.get(f"/v1/related/{first['id']}?depth=2&limit=40"))
+    _expect(len(graph["nodes"]) > 3, "a record has relations")
+    console.print(
+        f"\n[bold]5. Relations[/] of the message {escape(str(first.get('input'))[:60])!r}"
+    )
+    table = Table(box=None, padding=(0, 2))
+    for column in ("distance", "type", "key", "from records"):
+        table.add_column(column)
+    shown = [node for node in graph["nodes"] if node["type"] != "record"][:9]
+    for node in shown:
+        table.add_row(
+            str(node["distance"]), node["type"], escape(node["key"]), str(len(node["records"]))
+        )
+    console.print(table)
+
+
+def _status(client: httpx.Client) -> None:
+    status = _json(client.get("/v1/status"))
+    console.print("\n[bold]6. Status[/]")
+    console.print_json(data=status)
+
+
+def _proof(client: httpx.Client, server: Server, dataset: Dataset) -> None:
+    metrics = client.get("/metrics").text
+    seen = proof.search(
+        dataset.planted, [server.home], {"/metrics": metrics, "log": server.log.read_text("utf-8")}
+    )
+    if seen.found:
+        raise DemoFailed(f"personal data was found: {seen.found}")
+    sent = str(dataset.records)
+    _expect(all(value in sent for value in dataset.planted.values()), "every value was sent")
+    console.print(
+        f"\n[bold green]7. Private[/]: {seen.values} planted values (mail addresses, phones, cards, "
+        f"keys, ...) were sent; none is in any of {seen.files} places, {seen.bytes:,} bytes, "
+        f"of the data folder, the log and the metrics."
+    )
+
+
+def _search(client: httpx.Client, query: str, mode: str) -> list[dict[str, Any]]:
+    answer = _json(client.get("/v1/search", params={"q": query, "mode": mode, "limit": 20}))
+    items: list[dict[str, Any]] = answer["items"]
+    return items
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    if response.is_error:
+        raise DemoFailed(f"{response.request.url.path} answered {response.text}")
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def _expect(seen: bool, what: str) -> None:
+    if not seen:
+        raise DemoFailed(f"expected that {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
