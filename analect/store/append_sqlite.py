@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.append import (
@@ -89,7 +89,7 @@ class SqliteAppend:
         return int(seq)
 
 
-def _find(connection: Connection, select: str, values: Sequence[object]) -> Iterator[Row[Any]]:
+def _find(connection: Connection, select: str, values: Sequence[object]) -> Iterator[Any]:
     """Rows of ``select ... IN (values)``, in statements of a few sizes."""
     for start in range(0, len(values), _MOST):
         part = values[start : start + _MOST]

@@ -1,0 +1,468 @@
+"""Work that commits left for processors: claimed for a while, done, retried, split, quarantined.
+
+One entry covers the records of a commit for one processor. A claim is a lease: an entry that was
+taken back, or claimed again by anyone, is out of the first worker's reach. Losing the latest
+claims and completions in a power cut only means processing again, so those transactions do not
+wait for the disk.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import (
+    Connection,
+    Engine,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from analect.model.ids import Micros, RecordId, id_bytes, id_text
+from analect.store.engine import is_postgres, read_transaction, write_transaction
+from analect.store.tables import commits, outbox, records
+
+log = structlog.get_logger(__name__)
+
+PENDING, CLAIMED, QUARANTINED = "pending", "claimed", "quarantined"
+INTERACTIVE, BACKLOG = 0, 1
+WORKER_LOST = "worker_lost"
+"""The code of an entry whose workers kept falling silent."""
+
+_LOOK_AT = 100
+"""Entries considered in one claim: each is locked for the moment on Postgres."""
+_PER_ENTRY = 500
+"""Records of one entry made by :meth:`Outbox.requeue`."""
+
+_ids = func.coalesce(outbox.c.ids, commits.c.ids)
+_entries = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """``attempts`` of a transient failure before an entry is split or quarantined; ``first`` and
+    ``longest`` wait in microseconds, doubling between them.
+    """
+
+    attempts: int = 20
+    first: Micros = 1_000_000
+    longest: Micros = 300_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A claimed entry. ``claimed_at`` and ``claimed_by`` are the lease."""
+
+    seq: int
+    processor: str
+    operation: str
+    ids: tuple[RecordId, ...]
+    attempts: int
+    priority: int
+    commit_seq: int | None
+    created_at: Micros
+    claimed_by: str | None
+    claimed_at: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record that a processor could not handle, and why."""
+
+    seq: int
+    processor: str
+    operation: str
+    record_id: RecordId
+    code: str
+    attempts: int
+    created_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What waits for one processor. ``oldest`` is None when nothing does."""
+
+    entries: int = 0
+    oldest: Micros | None = None
+    quarantined: int = 0
+
+
+class Outbox:
+    """The queue of every processor. Thread-safe, and safe beside other processes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        retry: Retry | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """``jitter`` gives numbers in [0, 1): waits are spread over their second half with it."""
+        self._engine = engine
+        self._retry = retry or Retry()
+        self._jitter = jitter
+
+    def claim(self, processor: str, worker: str, limit: int, now: Micros) -> list[Entry]:
+        """Take due entries, oldest first, interactive ones before backlog.
+
+        Args:
+            processor: whose.
+            worker: who takes them.
+            limit: about so many records; one entry is taken even if it holds more.
+            now: the time.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        # SQLite has one writer: look before queueing for its lock.
+        if not is_postgres(self._engine):
+            with read_transaction(self._engine) as connection:
+                if not self._due(connection, processor, limit, now):
+                    return []
+        with write_transaction(self._engine, durable=False) as connection:
+            seqs = self._due(connection, processor, limit, now)
+            if not seqs:
+                return []
+            lease = {"state": CLAIMED, "claimed_by": worker, "claimed_at": now}
+            connection.execute(update(outbox).where(outbox.c.seq.in_(seqs)).values(lease))
+            return _load(connection, outbox.c.seq.in_(seqs))
+
+    def done(self, entries: Sequence[Entry], worker: str) -> int:
+        """Remove what is finished; how many were still ``worker``'s to finish."""
+        if not entries:
+            return 0
+        with write_transaction(self._engine, durable=False) as connection:
+            leased = _leased(connection, entries, worker)
+            connection.execute(delete(outbox).where(outbox.c.seq.in_(leased)))
+            return len(leased)
+
+    def fail(
+        self,
+        entry: Entry,
+        worker: str,
+        code: str,
+        now: Micros,
+        *,
+        transient: bool,
+        ids: Sequence[RecordId] | None = None,
+    ) -> None:
+        """Say that ``entry`` failed, or only its ``ids`` (the rest of it is then done).
+
+        A transient failure is tried again later. Otherwise named ids are quarantined; an entry
+        that failed as a whole is split in halves until the poison record stands alone. Nothing
+        happens when the lease is lost.
+        """
+        with write_transaction(self._engine, durable=False) as connection:
+            if not _leased(connection, [entry], worker):
+                return
+            self._settle(connection, entry, tuple(ids or ()), code, now, transient=transient)
+
+    def release_stale(self, now: Micros, older_than: Micros) -> int:
+        """Give back entries claimed more than ``older_than`` microseconds ago; how many."""
+        with read_transaction(self._engine) as connection:
+            if not _stale(connection, now - older_than):
+                return 0
+        with write_transaction(self._engine, durable=False) as connection:
+            seqs = _stale(connection, now - older_than)
+            entries = _load(connection, outbox.c.seq.in_(seqs))
+            for entry in entries:
+                # A record that kills its worker never reports a failure: the loss counts as one.
+                self._settle(connection, entry, (), WORKER_LOST, now, transient=True)
+        log.warning("stale claims released", entries=len(entries))
+        return len(entries)
+
+    def requeue(
+        self,
+        ids: Sequence[RecordId],
+        processors: Sequence[str],
+        now: Micros,
+        priority: int = INTERACTIVE,
+    ) -> int:
+        """Process these records again, those in quarantine included; how many entries were made."""
+        if not ids or not processors:
+            return 0
+        raw = [id_bytes(record_id) for record_id in ids]
+        chunks = [b"".join(raw[i : i + _PER_ENTRY]) for i in range(0, len(raw), _PER_ENTRY)]
+        rows = [
+            _row(name, chunk, "put", now, now, priority=priority)
+            for name in processors
+            for chunk in chunks
+        ]
+        with write_transaction(self._engine) as connection:
+            for i in range(0, len(raw), _PER_ENTRY):
+                _leave_quarantine(connection, raw[i : i + _PER_ENTRY], processors, now)
+            connection.execute(insert(outbox), rows)
+        return len(rows)
+
+    def pending(self, ids: Sequence[RecordId], processors: Sequence[str]) -> bool:
+        """Whether any of these records still waits for any of these processors.
+
+        What is quarantined waits no longer.
+        """
+        if not ids or not processors:
+            return False
+        holds = func.instr if not is_postgres(self._engine) else _position
+        with read_transaction(self._engine) as connection:
+            since = connection.execute(
+                select(func.min(records.c.received_at)).where(records.c.id.in_(ids))
+            ).scalar_one()
+            if since is None:
+                return False
+            # An entry is made after its records were received: older ones need no look inside.
+            question = (
+                select(outbox.c.seq)
+                .select_from(_entries)
+                .where(
+                    outbox.c.processor.in_(processors),
+                    outbox.c.state.in_((PENDING, CLAIMED)),
+                    outbox.c.created_at >= since,
+                    or_(*(holds(_ids, id_bytes(record_id)) > 0 for record_id in ids)),
+                )
+                .limit(1)
+            )
+            return connection.execute(question).first() is not None
+
+    def depth(self) -> dict[str, Depth]:
+        """What waits, by processor; read from the index alone but for the oldest entries."""
+        grouped = select(
+            outbox.c.processor, outbox.c.state, func.count(), func.min(outbox.c.seq)
+        ).group_by(outbox.c.processor, outbox.c.state)
+        found: dict[str, Depth] = {}
+        with read_transaction(self._engine) as connection:
+            rows = connection.execute(grouped).all()
+            made = {
+                seq: at
+                for seq, at in connection.execute(
+                    select(outbox.c.seq, outbox.c.created_at).where(
+                        outbox.c.seq.in_([row[3] for row in rows])
+                    )
+                )
+            }
+        for processor, state, count, first in rows:
+            before = found.get(processor, Depth())
+            if state == QUARANTINED:
+                found[processor] = Depth(before.entries, before.oldest, count)
+                continue
+            oldest = [at for at in (before.oldest, made.get(first)) if at is not None]
+            found[processor] = Depth(
+                before.entries + count, min(oldest, default=None), before.quarantined
+            )
+        return found
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """What stands in quarantine, newest first."""
+        with read_transaction(self._engine) as connection:
+            names = _processors(connection)
+            where = and_(outbox.c.processor.in_(names), outbox.c.state == QUARANTINED)
+            rows = connection.execute(
+                select(outbox).where(where).order_by(outbox.c.seq.desc()).limit(limit)
+            ).all()
+        return [
+            Quarantined(
+                seq=row.seq,
+                processor=row.processor,
+                operation=row.operation,
+                record_id=id_text(bytes(row.ids)),
+                code=row.error_code or "",
+                attempts=row.attempts,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ]
+
+    def _due(self, connection: Connection, processor: str, limit: int, now: Micros) -> list[int]:
+        """Entries to take, locked on Postgres: as many as hold about ``limit`` records."""
+        chosen: list[int] = []
+        held = 0
+        for priority in (INTERACTIVE, BACKLOG):
+            rows = connection.execute(
+                select(outbox.c.seq, func.length(_ids))
+                .select_from(_entries)
+                .where(
+                    outbox.c.processor == processor,
+                    outbox.c.state == PENDING,
+                    outbox.c.priority == priority,
+                    outbox.c.not_before <= now,
+                )
+                .order_by(outbox.c.not_before, outbox.c.seq)
+                .limit(min(limit, _LOOK_AT))
+                .with_for_update(skip_locked=True, of=outbox)
+            )
+            for seq, size in rows:
+                if chosen and held + size // 16 > limit:
+                    return chosen
+                chosen.append(seq)
+                held += size // 16
+        return chosen
+
+    def _settle(
+        self,
+        connection: Connection,
+        entry: Entry,
+        failed: tuple[RecordId, ...],
+        code: str,
+        now: Micros,
+        *,
+        transient: bool,
+    ) -> None:
+        """Back off, quarantine what is named, or split; the entry is replaced by what follows."""
+        attempts = entry.attempts + 1
+        ids = failed or entry.ids
+        follow: list[dict[str, Any]] = []
+        if transient and attempts < self._retry.attempts:
+            follow.append(_again(entry, ids, attempts, now + self._wait(attempts), code))
+        elif not transient and failed:
+            follow += [_poison(entry, record_id, attempts, code) for record_id in failed]
+        elif len(ids) == 1:
+            follow.append(_poison(entry, ids[0], attempts, code))
+        else:
+            middle = len(ids) // 2
+            kept = attempts // 2 if transient else attempts
+            follow += [
+                _again(entry, half, kept, now, code) for half in (ids[:middle], ids[middle:])
+            ]
+        for row in follow:
+            if row["state"] == QUARANTINED:
+                log.warning("record quarantined", processor=entry.processor, code=code)
+        connection.execute(delete(outbox).where(outbox.c.seq == entry.seq))
+        if follow:
+            connection.execute(insert(outbox), follow)
+
+    def _wait(self, attempts: int) -> Micros:
+        full = min(self._retry.first << min(attempts - 1, 40), self._retry.longest)
+        return int(full * (0.5 + 0.5 * self._jitter()))
+
+
+def _row(
+    processor: str, ids: bytes, operation: str, not_before: Micros, created_at: Micros, **rest: Any
+) -> dict[str, Any]:
+    return {
+        "processor": processor,
+        "commit_seq": None,
+        "ids": ids,
+        "operation": operation,
+        "state": PENDING,
+        "priority": INTERACTIVE,
+        "attempts": 0,
+        "not_before": not_before,
+        "error_code": None,
+        "created_at": created_at,
+        **rest,
+    }
+
+
+def _again(
+    entry: Entry, ids: Iterable[RecordId], attempts: int, not_before: Micros, code: str
+) -> dict[str, Any]:
+    return _row(
+        entry.processor,
+        b"".join(map(id_bytes, ids)),
+        entry.operation,
+        not_before,
+        entry.created_at,
+        commit_seq=entry.commit_seq,
+        priority=entry.priority,
+        attempts=attempts,
+        error_code=code,
+    )
+
+
+def _poison(entry: Entry, record_id: RecordId, attempts: int, code: str) -> dict[str, Any]:
+    row = _again(entry, (record_id,), attempts, 0, code)
+    return {**row, "state": QUARANTINED}
+
+
+def _load(connection: Connection, where: Any) -> list[Entry]:
+    rows = connection.execute(
+        select(outbox, _ids.label("covered"))
+        .select_from(_entries)
+        .where(where)
+        .order_by(outbox.c.priority, outbox.c.not_before, outbox.c.seq)
+    )
+    return [
+        Entry(
+            seq=row.seq,
+            processor=row.processor,
+            operation=row.operation,
+            ids=_split(bytes(row.covered or b"")),
+            attempts=row.attempts,
+            priority=row.priority,
+            commit_seq=row.commit_seq,
+            created_at=row.created_at,
+            claimed_by=row.claimed_by,
+            claimed_at=row.claimed_at,
+        )
+        for row in rows
+    ]
+
+
+def _split(raw: bytes) -> tuple[RecordId, ...]:
+    return tuple(id_text(raw[i : i + 16]) for i in range(0, len(raw), 16))
+
+
+def _leased(connection: Connection, entries: Sequence[Entry], worker: str) -> list[int]:
+    """Those of ``entries`` whose lease still stands, locked."""
+    found = connection.execute(
+        select(outbox.c.seq)
+        .where(
+            outbox.c.state == CLAIMED,
+            outbox.c.claimed_by == worker,
+            tuple_(outbox.c.seq, outbox.c.claimed_at).in_(
+                [(entry.seq, entry.claimed_at) for entry in entries]
+            ),
+        )
+        .order_by(outbox.c.seq)
+        .with_for_update()
+    )
+    return list(found.scalars())
+
+
+def _processors(connection: Connection) -> list[str]:
+    """Whose entries there are: one step in the index for each, never a walk over all entries."""
+    names: list[str] = []
+    smallest = select(func.min(outbox.c.processor))
+    name = connection.execute(smallest).scalar()
+    while name is not None:
+        names.append(name)
+        name = connection.execute(smallest.where(outbox.c.processor > name)).scalar()
+    return names
+
+
+def _stale(connection: Connection, before: Micros) -> list[int]:
+    found = connection.execute(
+        select(outbox.c.seq)
+        .where(
+            outbox.c.processor.in_(_processors(connection)),
+            outbox.c.state == CLAIMED,
+            outbox.c.claimed_at <= before,
+        )
+        .with_for_update(skip_locked=True)
+    )
+    return list(found.scalars())
+
+
+def _leave_quarantine(
+    connection: Connection, raw: Sequence[bytes], processors: Sequence[str], now: Micros
+) -> None:
+    there = and_(
+        outbox.c.processor.in_(processors),
+        outbox.c.state == QUARANTINED,
+        outbox.c.ids.in_(raw),
+    )
+    connection.execute(delete(outbox).where(there, outbox.c.operation == "put"))
+    again = {"state": PENDING, "attempts": 0, "not_before": now}
+    connection.execute(update(outbox).where(there).values(again))  # deletions are still owed
+
+
+def _position(covered: Any, record_id: bytes) -> Any:
+    return func.position(literal(record_id).op("IN")(covered))
