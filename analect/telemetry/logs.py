@@ -1,0 +1,129 @@
+"""Structured logs: one JSON object a line on standard error, with the request's id.
+
+Code logs codes, counts and names of its own making. In case a value slips in all the same, a
+last step shortens long texts and hides what is under a name that holds content or secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+
+from analect.model.record import PAYLOAD_FIELDS
+
+HIDDEN = "[hidden]"
+MOST_CHARACTERS = 500
+_SECRET_NAMES = frozenset(
+    {
+        *PAYLOAD_FIELDS,
+        "authorization",
+        "body",
+        "comment",
+        "cookie",
+        "draft",
+        "passphrase",
+        "password",
+        "payload",
+        "q",
+        "query",
+        "record",
+        "secret",
+        "session",
+        "session_id",
+        "subject",
+        "text",
+        "token",
+        "value",
+    }
+)
+_levels = logging.getLevelNamesMapping()
+
+
+def configure_logging(
+    level: str = "info",
+    format: Literal["json", "console"] = "json",
+    *,
+    stream: TextIO | None = None,
+) -> None:
+    """Set up structlog, and send the standard library's warnings the same way.
+
+    Args:
+        level: the least that is logged.
+        format: ``json`` for machines, ``console`` for people.
+        stream: where to; standard error unless told.
+    """
+    out = stream if stream is not None else sys.stderr
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        without_tracebacks_of_values,
+        redact,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty()) if format == "console" else render_json
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_levels[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                without_tracebacks_of_values,
+                redact,
+                renderer,
+            ],
+            foreign_pre_chain=shared[:3],
+        )
+    )
+    # Libraries may quote values in what they say below a warning.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide values under names that hold content or secrets; cut long ones."""
+    for name, value in event.items():
+        if name in _SECRET_NAMES:
+            event[name] = HIDDEN
+        elif isinstance(value, str) and len(value) > MOST_CHARACTERS and name != "trace":
+            event[name] = value[:MOST_CHARACTERS] + "…"
+    return event
+
+
+def without_tracebacks_of_values(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """An exception as its type and the places it came through: its message may quote a value."""
+    given = event.pop("exc_info", None)
+    if given is True:
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__name__
+        event["trace"] = _places(error)
+    return event
+
+
+def render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """One line of JSON."""
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+def _places(error: BaseException) -> list[str]:
+    places = []
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        places.append(f"{code.co_filename}:{step.tb_lineno} {code.co_name}")
+        step = step.tb_next
+    return places[-20:]
