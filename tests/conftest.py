@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -66,3 +67,14 @@ def engine(store_url: str) -> Iterator[Any]:
     migrate(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def store(engine: Any) -> Iterator[Any]:
+    """The whole truth, empty, of each kind."""
+    from analect.store.cursor import Cursors
+    from analect.store.store import Store
+
+    store = Store(engine, cursors=Cursors(b"k" * 32), clock=lambda: time.time_ns() // 1000)
+    yield store
+    assert store.close()

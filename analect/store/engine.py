@@ -128,7 +128,9 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
         if parsed.drivername in {"postgres", "postgresql"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.drivername in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+        if parsed.drivername == "postgresql+psycopg":
+            return parsed
+        if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
             return parsed
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _wrong_url() from error
@@ -144,11 +146,7 @@ def _wrong_url() -> ConfigurationError:
 
 def _prepare_sqlite(engine: Engine, url: URL) -> None:
     """Pragmas on every new connection, explicit BEGIN, and one write lock for the process."""
-    if not url.database or url.database == ":memory:":
-        raise ConfigurationError(
-            "SQLite needs a file: sqlite:///folder/file.db", field="database_url"
-        )
-    Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Path(url.database or "").expanduser().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine.update_execution_options(**{_WRITE_LOCK: threading.Lock()})
 
     @event.listens_for(engine, "connect")

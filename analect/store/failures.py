@@ -61,6 +61,8 @@ def translating() -> Iterator[None]:
         raise translate(error.orig or error) from error
     except SQLAlchemyError as error:
         raise TerminalError(f"the database layer failed ({type(error).__name__})") from error
+    except (OverflowError, UnicodeError) as error:
+        raise InvalidInput(_REFUSED) from error  # a driver binding a value that fits no column
     except Exception as error:
         if type(error).__module__.split(".")[0] in {"sqlite3", "psycopg"}:
             raise translate(error) from error

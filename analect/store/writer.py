@@ -82,6 +82,8 @@ class Writer:
         self._queued_bytes = 0
         self._closed = False
         self._held_over: _Job | None = None
+        self.disk_was_full = False
+        """Since it was last set to False: whoever asks after health looks closer then."""
         self._thread = threading.Thread(target=self._run, name="analect-writer", daemon=True)
         self._thread.start()
 
@@ -156,6 +158,8 @@ class Writer:
         try:
             results = self._write([job.request for job in jobs])
         except Exception as error:
+            if isinstance(error, StoreUnavailable) and error.disk_full:
+                self.disk_was_full = True
             if len(jobs) > 1 and not isinstance(error, TransientError):
                 # One batch has something the database refuses: the others must not suffer.
                 for job in jobs:
