@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
-    distinct,
     or_,
     select,
     tuple_,
@@ -155,7 +154,7 @@ class Documents:
     def owned_by(self, owner: str) -> Iterator[StoredDocument]:
         """Every document of an owner, kind by kind, in bounded memory."""
         with read_transaction(self._engine) as connection:
-            kinds = connection.execute(select(distinct(documents.c.kind))).scalars().all()
+            kinds = connection.execute(select(documents.c.kind).distinct()).scalars().all()
         for kind in sorted(kinds):
             page = self.list(kind, owner=owner, page=PageRequest(MAX_LIMIT))
             yield from page.items
@@ -237,7 +236,7 @@ def _write(connection: Connection, saved: StoredDocument) -> bool:
     values = {name: getattr(saved, name) for name in _FIELDS}
     if saved.version == 1:
         added = insert_into(connection, documents).values(values).on_conflict_do_nothing()
-        if connection.execute(added).rowcount == 0:
+        if connection.execute(added.returning(documents.c.version)).first() is None:
             return False
     else:
         where = _is(documents, saved.kind, saved.id)

@@ -1,0 +1,36 @@
+"""Puts records into a database the way the writer does, without its thread."""
+
+from collections.abc import Sequence
+
+from analect.model.ids import id_bytes
+from analect.model.record import Draft
+from analect.store.append import Request, SealedDraft, write_group
+from analect.store.append_postgres import PostgresAppend
+from analect.store.append_sqlite import SqliteAppend
+from analect.store.engine import is_postgres, write_transaction
+from analect.store.partitions import Partitions
+
+BASE = 1_750_000_000_000_000
+KEY_ID = 7
+
+
+class Key:
+    key_id, shard, scope, wrapped, created_at = KEY_ID, 0, b"s" * 16, b"w" * 16, BASE
+
+
+def sealed(draft: Draft) -> SealedDraft:
+    return SealedDraft(draft, BASE, KEY_ID, id_bytes(draft.id) * 3, id_bytes(draft.id))
+
+
+def append_within(connection, items: Sequence[Draft | SealedDraft]) -> None:
+    sql = PostgresAppend() if is_postgres(connection) else SqliteAppend()
+    batch = [sealed(item) if isinstance(item, Draft) else item for item in items]
+    (result,) = write_group(connection, sql, [Request(batch, ("text",), [Key()])], BASE)
+    assert set(result.outcomes) <= {"stored"}
+
+
+def append(engine, items: Sequence[Draft | SealedDraft]) -> None:
+    ids = [item.id if isinstance(item, Draft) else item.draft.id for item in items]
+    Partitions(engine).ensure_ids(ids)
+    with write_transaction(engine) as connection:
+        append_within(connection, items)
