@@ -1,0 +1,282 @@
+"""An index is rebuilt beside itself and then switched, over threads and processes.
+
+Generation 7 of the index ``graph`` is every file called ``graph.7.*`` of a folder. The file
+``graph.current`` names the generation that answers (the first, when there is none) and is replaced
+atomically. While one is being built, ``graph.building`` names it and is locked by the process that
+builds; whoever writes meanwhile, in any process, writes to both. A lock that nobody holds means
+that the builder died: what it left is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
+
+from analect.index.sqlite_file import translated
+from analect.model.errors import ConfigurationError, Corrupt, EngineUnavailable
+
+
+class IndexFile(Protocol):
+    """The files of one generation, opened."""
+
+    def close(self) -> None:
+        """Release them."""
+        ...
+
+
+F = TypeVar("F", bound=IndexFile)
+T = TypeVar("T")
+
+_LOCK_SECONDS = 1.0
+"""How long to wait while another process looks whether a lock is held."""
+
+
+@dataclass(slots=True)
+class _Held(Generic[F]):
+    """An open generation and how many are using it."""
+
+    file: F
+    users: int = 0
+    retired: bool = False
+
+
+class Generations(Generic[F]):
+    """``open_file(stem, create)`` opens the files ``<stem>.*``; without ``create`` they must be there."""
+
+    def __init__(self, folder: Path, name: str, open_file: Callable[[Path, bool], F]) -> None:
+        self._folder = folder
+        self._name = name
+        self._open = open_file
+        self._pointer = folder / f"{name}.current"
+        self._marker = folder / f"{name}.building"
+        self._lock = Lock()
+        self._closed = False
+        self._held: dict[int, _Held[F]] = {}
+        self._seen: tuple[tuple[int, int], int] | None = None
+
+    @contextmanager
+    def present(self) -> Iterator[F]:
+        """The generation that answers now; it stays open while it is used."""
+        with self._leased(self._current()) as file:
+            yield file
+
+    def write(self, action: Callable[[F, bool], T]) -> T:
+        """``action(file, building)`` on the present generation, and on the one being built.
+
+        The action must be idempotent: when a switch comes in between, the new one gets it too.
+
+        Returns:
+            What the action returned for the present generation (for the other one, when the
+            present one is damaged or of another model).
+        """
+        done: dict[int, T] = {}
+        unusable: set[int] = set()
+        while True:
+            # In this order: a build that starts in between reads the truth later than this.
+            building = self._building()
+            current = self._current()
+            todo = {current, building} - {None} - done.keys() - unusable
+            if not todo:
+                return done[current] if current in done else done[max(done)]
+            for number in sorted(n for n in todo if n is not None):
+                try:
+                    with self._leased(number) as file:
+                        done[number] = action(file, number != current)
+                except (Corrupt, ConfigurationError):
+                    if building is None or number != current:
+                        raise
+                    unusable.add(number)  # that is what the new one is being built for
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[F]:
+        """A fresh generation; leaving without an error switches to it, with one drops it.
+
+        Raises:
+            EngineUnavailable: one is being built already.
+        """
+        with translated(self._name):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            marker = self._lock_marker()
+        fresh = None
+        try:
+            with translated(self._name):
+                # Never used before: somebody may still hold open what an earlier build dropped.
+                fresh = max(self._newest() + 1, time.time_ns() // 1_000_000)
+                with self._lock:
+                    held = self._held[fresh] = _Held(self._open(self._stem(fresh), True))
+                os.pwrite(marker, str(fresh).encode(), 0)
+            yield held.file
+            with translated(self._name):
+                self._switch(fresh)
+        except BaseException:
+            if fresh is not None and not self._points_to(fresh):
+                self._drop(fresh)
+            raise
+        finally:
+            self._marker.unlink(missing_ok=True)
+            os.close(marker)
+        self._retire_others(fresh)
+        for number in self._numbers():
+            if number != fresh:
+                self._drop(number)
+
+    def close(self) -> None:
+        """Close every generation, those in use when they are given back."""
+        self._closed = True
+        self._retire_others(None)
+
+    def _stem(self, number: int) -> Path:
+        return self._folder / f"{self._name}.{number}"
+
+    def _numbers(self) -> set[int]:
+        parts = (path.name.split(".") for path in self._folder.glob(f"{self._name}.*.*"))
+        return {int(part[1]) for part in parts if part[1].isdigit()}
+
+    def _newest(self) -> int:
+        return max(self._numbers(), default=0)
+
+    def _current(self) -> int:
+        """The number in the pointer; read again only when the file is another."""
+        with translated(self._name):
+            try:
+                state = self._pointer.stat()
+            except FileNotFoundError:
+                return 1
+            mark = (state.st_ino, state.st_mtime_ns)
+            if self._seen is not None and self._seen[0] == mark:
+                return self._seen[1]
+            text = self._pointer.read_text()
+        if not text.isdecimal():
+            raise Corrupt(f"{self._pointer.name} is damaged: run `analect rebuild {self._name}`")
+        number = int(text)
+        self._retire_others(number, self._building())
+        self._seen = (mark, number)
+        return number
+
+    def _points_to(self, number: int) -> bool:
+        return self._pointer.exists() and self._pointer.read_text() == str(number)
+
+    def _switch(self, number: int) -> None:
+        temporary = self._pointer.with_suffix(".switching")
+        with temporary.open("w") as file:
+            file.write(str(number))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._pointer)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _lock_marker(self) -> int:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            descriptor = os.open(self._marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if _locked(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, self._marker):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise EngineUnavailable(f"the {self._name} index is being rebuilt already")
+            time.sleep(0.01)
+
+    def _building(self) -> int | None:
+        """The number of the generation that somebody is building."""
+        with translated(self._name):
+            try:
+                descriptor = os.open(self._marker, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            try:
+                text = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+                number = int(text) if text.isdecimal() else None
+                if not _locked(descriptor, fcntl.LOCK_SH):
+                    return number
+                if _is_at(descriptor, self._marker):
+                    self._marker.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+            if number is not None and number != self._current():
+                self._drop(number)
+            return None
+
+    @contextmanager
+    def _leased(self, number: int) -> Iterator[F]:
+        with self._lock:
+            if self._closed:
+                raise EngineUnavailable(f"the {self._name} index is closed")
+            held = self._held.get(number)
+            if held is None:
+                # The first generation comes into being by being used; the others were built.
+                first = number == 1 and not self._pointer.exists()
+                held = _Held(self._open(self._stem(number), first))
+                self._held[number] = held
+            held.users += 1
+        try:
+            yield held.file
+        finally:
+            with self._lock:
+                held.users -= 1
+                finished = held.retired and not held.users
+            if finished:
+                held.file.close()
+
+    def _retire_others(self, *keep: int | None) -> None:
+        with self._lock:
+            retired = [self._held.pop(n) for n in list(self._held) if n not in keep]
+            for held in retired:
+                held.retired = True
+            finished = [held for held in retired if not held.users]
+        for held in finished:
+            held.file.close()
+
+    def _drop(self, number: int) -> None:
+        with self._lock:
+            held = self._held.pop(number, None)
+            if held is not None:
+                held.retired = True
+            idle = held is not None and not held.users
+        if held is not None and idle:
+            held.file.close()
+        for path in self._folder.glob(f"{self._name}.{number}.*"):
+            path.unlink(missing_ok=True)
+
+
+class Fixed(Generic[F]):
+    """One generation by itself, where :class:`Generations` would choose: the one being filled."""
+
+    def __init__(self, file: F) -> None:
+        self._file = file
+
+    @contextmanager
+    def present(self) -> Iterator[F]:
+        """The one there is."""
+        yield self._file
+
+    def write(self, action: Callable[[F, bool], T]) -> T:
+        """On the one there is."""
+        return action(self._file, False)
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
