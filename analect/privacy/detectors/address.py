@@ -1,0 +1,211 @@
+"""Network addresses: IPv4, IPv6, MAC, and user-agent strings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from analect.privacy.detectors.matching import (
+    ASSIGNED,
+    Found,
+    Rule,
+    before,
+    finder,
+    is_digit,
+    is_word,
+    pattern,
+    rule,
+    text,
+)
+
+_V4 = r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
+_V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_V4}|[0-9A-Fa-f]{{1,4}})?"
+
+_V6_TRIGGER = r"(?::[0-9A-Fa-f]{1,4}){6}|[0-9A-Fa-f]::|::[0-9A-Fa-f]"
+_MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
+
+# What makes four numbers a version. A product token of a user agent is capitalised: Chrome/1.2.3.4
+_VERSION = re.compile(
+    r"(?:\b(?:versions?|versión|versão|versione|vers|ver|release|releases|build|firmware|driver"
+    r"|revision|rev|patch|section|sec|chapter|clause|article|paragraph|rfc|assembly\w*|sdk|tag|oid"
+    r"|fileversion|productversion|(?:upgrad|updat|bump|downgrad)(?:e|ed|ing)?(?: from| to)?"
+    r"|версия|版本|バージョン|버전)|[§vr]|\bv\.)[\s:=#\"'(（\]>]{0,6}$"
+    r"|(?:[=~><^!]=|[~^]|==|@)\s?$"
+)
+_VERSION_ELSEWHERE = re.compile(r"version['\"]?\s*[:=]\s*['\"]?$")
+_PRODUCT = re.compile(rb"[A-Z][A-Za-z]*(?:/|-)$")
+
+
+def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
+    if is_word(blob, start - 1) or is_word(blob, end):
+        return None
+    if blob[end : end + 1] == b"." and is_word(blob, end + 1) and not _sentence(blob, end + 1):
+        return None
+    if (
+        blob[end : end + 1] in (b"-", b"+")
+        and is_word(blob, end + 1)
+        and not is_digit(blob, end + 1)
+    ):
+        return None
+    previous = blob[start - 1 : start]
+    if previous in (b".", b"-") and is_word(blob, start - 2):
+        # "10.0.0.1-10.0.0.9" is a range of addresses, "libfoo-1.2.3.4" a package.
+        if previous == b"." or not _RANGE.search(blob[max(0, start - 18) : start]):
+            return None
+    if previous == b"/" and _PRODUCT.search(blob[max(0, start - 24) : start]):
+        return None
+    value = text(blob, start, end)
+    parts = value.split(".")
+    if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):
+        return None
+    context = before(blob, start, 28)
+    if _VERSION.search(context) or _VERSION_ELSEWHERE.search(context):
+        return None
+    return Found(start, end, value)
+
+
+_RANGE = re.compile(rb"\d\.\d{1,3}-$")
+
+
+def _sentence(blob: bytes, index: int) -> bool:
+    """Whether a sentence seems to begin at ``index``: a capital and small letters."""
+    return re.match(rb"[A-Z][a-z]+[ ,]", blob[index : index + 24]) is not None
+
+
+def _check_v6(blob: bytes, start: int, end: int) -> Found | None:
+    while end > start and blob[end - 1 : end] == b":" and blob[end - 2 : end] != b"::":
+        end -= 1  # "fe80::1:" at the end of a clause
+    if is_word(blob, start - 1) or is_word(blob, end):
+        return None
+    if blob[start - 1 : start] == b":" or (blob[end : end + 1] == b":" and is_word(blob, end + 1)):
+        return None
+    value = text(blob, start, end)
+    if _is_code(blob, start, value):
+        return None
+    try:
+        address = IPv6Address(value)
+    except AddressValueError:
+        return None
+    mapped = address.ipv4_mapped
+    return Found(start, end, str(mapped) if mapped else address.compressed)
+
+
+def _is_code(blob: bytes, start: int, value: str) -> bool:
+    """C++ and Rust paths, SQL casts, Python slices, byte-wise fingerprints: not addresses."""
+    groups = [group for group in value.split(":") if group]
+    if len(groups) < 2 and value not in ("::1",) and not (len(groups) == 1 and len(groups[0]) >= 3):
+        return True
+    if len(groups) <= 3 and not any(c.isdigit() for c in value):
+        return True
+    if "::" in value and len(groups) == 2 and all(len(g) < 3 and g.isdigit() for g in groups):
+        return True
+    if blob[start - 1 : start] == b"[" and (
+        is_word(blob, start - 2) or blob[start - 2 : start - 1] in (b")", b"]")
+    ):
+        return True  # names[::1]
+    return len(groups) == 8 and all(len(group) == 2 for group in groups)
+
+
+def _check_mac(blob: bytes, start: int, end: int) -> Found | None:
+    for index, beyond in ((start - 1, start - 2), (end, end + 1)):
+        if is_word(blob, index):
+            return None
+        if 0 <= index < len(blob) and blob[index] in b":-." and is_word(blob, beyond):
+            # An octet more is a fingerprint; "mac:00:1a:…" is a label in front.
+            labelled = (
+                index < start
+                and blob[index] in b":-"
+                and _LABEL.search(blob[max(0, start - 12) : start])
+            )
+            if not labelled:
+                return None
+    value = text(blob, start, end)
+    octets = "".join(c for c in value.lower() if c.isalnum())
+    if (
+        "-" in value
+        and octets.isdigit()
+        and 1 <= int(octets[2:4]) <= 12
+        and 1 <= int(octets[4:6]) <= 31
+    ):
+        return None  # 24-01-31-23-59-59 is a time
+    return Found(start, end, ":".join(octets[i : i + 2] for i in range(0, len(octets), 2)))
+
+
+_LABEL = re.compile(rb"(?i)(?:mac|addr|address|ether|hwaddr|lladdr|bssid)[:\-]$")
+_MAC = (
+    r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
+    r"|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
+)
+
+_AGENT = (
+    r"(?:Mozilla|Opera)/\d+\.\d+ ?\([^()\x00\r\n]*(?:\([^()\x00\r\n]*\)[^()\x00\r\n]*)*\)"
+    r"(?: [A-Za-z][\w.\-]*/[\w.\-]+(?: \([^()\x00\r\n]*\))?| \([^()\x00\r\n]*\)| like Gecko| Mobile| Safari)*"
+    r"|Dalvik/\d[\d.]* \([^()\x00\r\n]*\)"
+)
+_AGENT_FIELD = r"(?i:user-agent) ?[:=] ?[\"']?[A-Za-z][^\x00\r\n\"']{2,}"
+_FIELD_NAME = pattern(r"(?i:user-agent) ?[:=] ?[\"']?")
+
+
+def _check_agent(blob: bytes, start: int, end: int) -> Found | None:
+    return Found(start, end, text(blob, start, end))
+
+
+def _check_agent_field(blob: bytes, start: int, end: int) -> Found | None:
+    start = _FIELD_NAME.match(blob, start).end()
+    value = text(blob, start, end)
+    # Prose about the header has no product with a version in it.
+    return Found(start, end, value) if re.match(r"[\w.\-]+/\d", value) else None
+
+
+_IP_NAME = (
+    r"(?:[A-Za-z0-9_.\-]*[_.\-])?(?i:ip|ipv4|ipv6|ip_?addr|ip[_\-]?address|remote[_\-]?addr|remote[_\-]?address"
+    r"|client[_.\-]?addr|client[_.\-]?address|peer[_.]?address|peer[_.]?addr|source[_.]address"
+    r"|forwarded[_\-]for|client[_\-]?ip|remote[_\-]?ip|source[_\-]?ip|src[_\-]?ip|dst[_\-]?ip"
+    r"|user[_\-]?ip|host[_\-]?ip|peer[_\-]?ip|real[_\-]?ip|server[_\-]?ip|connecting[_\-]ip)"
+)
+_AGENT_NAME = r"(?:[A-Za-z0-9_.\-]*[_.\-])?(?i:user[_.\-]?agent(?:[_.]original)?)"
+_FIND_V4 = finder(_V4, _check_v4)
+_FIND_V6 = finder(_V6, _check_v6)
+
+
+def _named(name: str) -> str:
+    return rf"\x00{name}\x00:\x00[^\x00]+"
+
+
+def _value_start(blob: bytes, start: int) -> int:
+    return blob.index(ASSIGNED, start) + len(ASSIGNED)
+
+
+def _check_named(blob: bytes, start: int, end: int) -> Found | None:
+    start = _value_start(blob, start)
+    return Found(start, end, text(blob, start, end))
+
+
+def _find_named_ip(blob: bytes) -> Iterator[Found]:
+    """The addresses in the value of a key that says it holds one, or else all of the value."""
+    for whole in _FIND_NAMED(blob):
+        inner = blob[whole.start : whole.end]
+        parts = [*_FIND_V4(inner), *_FIND_V6(inner)]
+        for part in parts:
+            yield Found(part.start + whole.start, part.end + whole.start, part.value)
+        if not parts:
+            yield whole
+
+
+_FIND_NAMED = finder(_named(_IP_NAME), _check_named)
+
+RULES: tuple[Rule, ...] = (
+    rule(
+        "user-agent",
+        _named(_AGENT_NAME),
+        _check_named,
+        trigger=r"(?i:agent|original)\x00:\x00[^\x00]",
+    ),
+    rule("user-agent", _AGENT, _check_agent, trigger=r"(?:Mozilla|Opera|Dalvik)/\d"),
+    rule("user-agent", _AGENT_FIELD, _check_agent_field, trigger=r"(?i:user-agent) ?[:=]"),
+    Rule("ip", r"(?i:ip|ipv4|ipv6|addr|address|for)\x00:\x00[^\x00]", _find_named_ip),
+    rule("mac", _MAC, _check_mac, trigger=_MAC_TRIGGER),
+    rule("ip", _V6, _check_v6, trigger=_V6_TRIGGER),
+    rule("ip", _V4, _check_v4, trigger=r"\d\.\d{1,3}\.\d{1,3}\.\d"),
+)

@@ -1,0 +1,68 @@
+"""E-mail addresses, internationalised ones (RFC 6531) included."""
+
+from __future__ import annotations
+
+import re
+from unicodedata import normalize
+
+from analect.privacy.detectors.matching import Found, Rule, is_word, rule, text
+
+# Any character beyond ASCII at first, for RE2's sake; what is no letter is cut off afterwards.
+_BEYOND = r"\x{80}-\x{10ffff}"
+_LOCAL = rf"[A-Za-z0-9_{_BEYOND}](?:[A-Za-z0-9._%+'&\-{_BEYOND}]*[A-Za-z0-9_%+\-{_BEYOND}])?"
+_LABEL = rf"[A-Za-z0-9{_BEYOND}](?:[A-Za-z0-9\-{_BEYOND}]*[A-Za-z0-9{_BEYOND}])?"
+_TLD = rf"(?:xn--[A-Za-z0-9\-]+[A-Za-z0-9]|[A-Za-z]{{2,24}}|[{_BEYOND}]{{2,24}})"
+_SOURCE = rf"{_LOCAL}@(?:{_LABEL}\.)+{_TLD}"
+_TRIGGER = r"@[^\x00-,/:-@\[-`{-\x7f]*\.[^\x00-@\[-`{-\x7f]"
+
+# Scripts written without blanks between words: a change between them and ASCII is a word's end.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+)
+_AFTER_UNSPACED = re.compile(rf".*[{_UNSPACED}](?=[\x00-\x7f])", re.DOTALL)
+_FILES = frozenset(
+    "png jpg jpeg gif svg webp bmp ico css js mjs ts tsx jsx json html htm xml yml yaml txt pdf"
+    " exe dll dylib jar war whl gz tgz bz2 rpm deb csv parquet lock toml ini cfg cpp hpp"
+    " wasm map scss sass less vue md5 sha256".split()
+)
+_COMMON = frozenset(["com", "org", "net", "edu", "gov", "io", "co", "de", "fr", "uk", "cn"])
+_LABELS_OF_CODE = frozenset(["this", "super", "return", "break", "continue"])
+_RETINA = re.compile(r"@[1-4](?:\.\d)?x\.", re.ASCII)
+
+
+_NO_LETTER = re.compile(r"[^\w.%+'&\-]")
+
+
+def _check(blob: bytes, start: int, end: int) -> Found | None:
+    value = text(blob, start, end)
+    local, _, domain = value.rpartition("@")
+    local = _NO_LETTER.split(local)[-1]
+    glued = _AFTER_UNSPACED.match(local)
+    local = local[glued.end() if glued else 0 :].lstrip(".'&-")
+    kept = _NO_LETTER.split(domain)[0].rstrip(".-")
+    if not local or "." not in kept:
+        return None
+    end -= len(domain.encode()) - len(kept.encode())
+    start = end - len(f"{local}@{kept}".encode())
+    labels = kept.split(".")
+    if labels[-1][0].isupper() and labels[-1][1:].islower() and labels[-2].lower() in _COMMON:
+        # "… bob@example.com.Then": the next sentence is no part of the domain.
+        end -= len(labels.pop().encode()) + 1
+    ending = labels[-1].lower()
+    following = blob[end : end + 1]
+    is_code = (
+        ending in _FILES
+        or local.lower() in _LABELS_OF_CODE
+        or following == b"("
+        or _RETINA.search(value) is not None
+        # git@host:owner/name is an address of a repository
+        or (local.lower() in ("git", "hg", "svn") and following in (b":", b"/"))
+        or (local.isascii() and is_word(blob, start - 1))
+    )
+    if is_code:
+        return None
+    normal = normalize("NFC", f"{local}@{'.'.join(labels)}").lower()
+    return Found(start, end, normal)
+
+
+RULES: tuple[Rule, ...] = (rule("email", _SOURCE, _check, trigger=_TRIGGER),)

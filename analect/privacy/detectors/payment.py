@@ -1,0 +1,207 @@
+"""Payment cards (ISO/IEC 7812, Luhn) and bank accounts (ISO 13616, mod 97)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from analect.privacy.detectors.matching import (
+    APART,
+    SEPARATOR,
+    Found,
+    Rule,
+    before,
+    digits,
+    is_word,
+    pattern,
+)
+
+# Issuer prefixes (lowest, highest) and the lengths of their numbers.
+_ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
+    ("4", "4", frozenset([13, 16, 19])),  # Visa
+    ("51", "55", frozenset([16])),  # Mastercard
+    ("2221", "2720", frozenset([16])),
+    ("34", "34", frozenset([15])),  # American Express
+    ("37", "37", frozenset([15])),
+    ("6011", "6011", frozenset([16, 19])),  # Discover
+    ("644", "659", frozenset([16, 19])),
+    ("300", "305", frozenset([14, 16])),  # Diners Club
+    ("3095", "3095", frozenset([14, 16])),
+    ("36", "36", frozenset([14, 16])),
+    ("38", "39", frozenset([14, 16])),
+    ("3528", "3589", frozenset([16, 19])),  # JCB
+    ("62", "62", frozenset([16, 17, 18, 19])),  # UnionPay
+    ("81", "81", frozenset([16])),  # RuPay, UnionPay
+    ("60", "60", frozenset([16])),  # RuPay, Hipercard
+    ("2200", "2205", frozenset([16, 17, 18, 19])),  # Mir
+    ("5018", "5018", frozenset(range(13, 20))),  # Maestro
+    ("5020", "5020", frozenset(range(13, 20))),
+    ("5038", "5038", frozenset(range(13, 20))),
+    ("5061", "5063", frozenset([16, 18, 19])),  # Verve, Elo
+    ("5067", "5067", frozenset([16])),
+    ("5090", "5090", frozenset([16])),
+    ("5019", "5019", frozenset([16])),  # Dankort
+    ("56", "58", frozenset(range(16, 20))),
+    ("6304", "6304", frozenset(range(13, 20))),
+    ("6759", "6759", frozenset(range(13, 20))),
+    ("6761", "6763", frozenset(range(13, 20))),
+    ("6767", "6767", frozenset(range(16, 20))),
+    ("9792", "9792", frozenset([16])),  # Troy
+)
+_SHAPES = frozenset(
+    [(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 4, 1),
+     (4, 4, 4, 4, 2), (4, 4, 4, 3), (4, 4, 5), (6, 13), (6, 10), (8, 8), (4, 3, 3, 3), (4, 5, 6),
+     (4, 4, 4, 2)]
+)  # fmt: skip
+_RUN = pattern(rf"\d(?:{SEPARATOR}?\d){{12,}}")
+_GROUP = re.compile(rb"\d+")
+_CARD_WORD = re.compile(
+    r"(?:card|visa|karte|carte|tarjeta|cartão|carta|卡|カード|карт|카드|pan\b|cc\b)"
+)
+_MOST_DIGITS = 19
+
+
+def luhn(number: str) -> bool:
+    """The check of ISO/IEC 7812-1, annex B."""
+    odd = sum(int(c) for c in number[-1::-2])
+    even = sum((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(c)] for c in number[-2::-2])
+    return (odd + even) % 10 == 0
+
+
+def is_card(number: str) -> bool:
+    """Whether digits alone are a card number: a real issuer, its length, and Luhn."""
+    length = len(number)
+    return (
+        any(
+            low <= number[: len(low)] <= high and length in lengths
+            for low, high, lengths in _ISSUERS
+        )
+        and len(set(number)) > 1
+        and luhn(number)
+    )
+
+
+def _find_cards(blob: bytes) -> Iterator[Found]:
+    position = 0
+    while (match := _RUN.search(blob, position)) is not None:
+        start, end = match.span()
+        position = end
+        if _part_of_a_word(blob, start, end):
+            continue
+        groups = [(start + m.start(), start + m.end()) for m in _GROUP.finditer(blob[start:end])]
+        yield from _cards_among(blob, groups)
+
+
+def _part_of_a_word(blob: bytes, start: int, end: int) -> bool:
+    if is_word(blob, start - 1) or is_word(blob, end):
+        return True
+    if blob[start - 1 : start] in (b"-", b".") and is_word(blob, start - 2):
+        return True
+    return blob[end : end + 1] in (b"-", b".") and is_word(blob, end + 1)
+
+
+def _cards_among(blob: bytes, groups: list[tuple[int, int]]) -> Iterator[Found]:
+    """Cards among neighbouring groups of digits ("12 4111 1111 1111 1111" holds one)."""
+    first = 0
+    while first < len(groups):
+        last = _card_at(blob, groups, first)
+        if last is None:
+            first += 1
+            continue
+        start, end = groups[first][0], groups[last][1]
+        yield Found(start, end, digits(blob, start, end))
+        first = last + 1
+
+
+def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
+    """The last group of the card that begins at group ``first``."""
+    number = ""
+    shape: list[int] = []
+    found: int | None = None
+    for last in range(first, len(groups)):
+        start, end = groups[last]
+        shape.append(end - start)
+        if sum(shape) > _MOST_DIGITS:
+            break
+        number += blob[start:end].decode()
+        if sum(shape) >= 13 and (len(shape) == 1 or tuple(shape) in _SHAPES) and is_card(number):
+            found = last
+    if found == first and _is_article(blob, groups[first]):
+        return None
+    return found
+
+
+def _is_article(blob: bytes, group: tuple[int, int]) -> bool:
+    """Thirteen digits that are an EAN are one, unless the text speaks of a card."""
+    start, end = group
+    if end - start != 13:
+        return False
+    weighted = sum(int(c) * (3 if i % 2 else 1) for i, c in enumerate(digits(blob, start, end)))
+    return weighted % 10 == 0 and not _CARD_WORD.search(before(blob, start))
+
+
+# Lengths by country, SWIFT IBAN registry.
+_LENGTHS = {
+    country: int(length)
+    for length, countries in {
+        "15": "NO", "16": "BE", "18": "DK FI FO GL NL SD FK", "19": "MK SI", "20": "AT BA EE KZ LT LU MN XK",
+        "21": "CH HR LI LV", "22": "BG BH CR DE GB GE IE ME RS VA", "23": "AE GI IL IQ OM SO TL",
+        "24": "AD CZ ES MD PK RO SA SE SK TN VG DZ", "25": "AO CV GW LY MZ PT ST",
+        "26": "IS TR IR", "27": "BI CF CG CM DJ FR GA GR IT KM MC MG MR SM GQ TD",
+        "28": "AL AZ BJ BF BY CI CY DO GT HN HU LB MA ML NE NI PL SN SV TG", "29": "BR EG PS QA UA",
+        "30": "JO KW MU YE", "31": "MT SC", "32": "LC", "33": "RU",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+_IBAN_START = pattern(r"[A-Za-z]{2}[ \-]?\d\d[ \-\x{a0}]?[A-Za-z0-9]")
+_IBAN_TRIGGER = rf"{APART}(?i:{'|'.join(_LENGTHS)})[ \-]?\d\d(?:[ \-\x{{a0}}]?[A-Za-z0-9]){{10}}"
+_CARD_TRIGGER = rf"{APART}\d(?:{SEPARATOR}?\d){{12}}"
+_BLANKS = (b" ", b"-", b"\xc2\xa0", b"\xe2\x80\xaf")
+
+
+def iban_is_valid(iban: str) -> bool:
+    """Mod 97 of ISO 7064 over an upper-case IBAN without blanks."""
+    moved = iban[4:] + iban[:4]
+    return int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
+
+
+def _find_ibans(blob: bytes) -> Iterator[Found]:
+    position = 0
+    while (match := _IBAN_START.search(blob, position)) is not None:
+        start = match.start()
+        position = start + 1
+        length = _LENGTHS.get(blob[start : start + 2].decode().upper())
+        if length is None or is_word(blob, start - 1):
+            continue
+        taken, end = _take(blob, start, length)
+        if taken is None or is_word(blob, end) or not _shaped(taken):
+            continue
+        if iban_is_valid(taken):
+            position = end
+            yield Found(start, end, taken)
+
+
+def _take(blob: bytes, start: int, length: int) -> tuple[str | None, int]:
+    """``length`` letters and digits from ``start`` on, single blanks between them skipped."""
+    taken = bytearray()
+    index = start
+    while len(taken) < length and index < len(blob):
+        if is_word(blob, index) and blob[index] != ord("_"):
+            taken.append(blob[index])
+            index += 1
+            continue
+        blank = next((b for b in _BLANKS if blob.startswith(b, index)), None)
+        if blank is None or not is_word(blob, index + len(blank)):
+            return None, index
+        index += len(blank)
+    return (taken.decode().upper(), index) if len(taken) == length else (None, index)
+
+
+def _shaped(iban: str) -> bool:
+    return iban[2:4].isdigit() and sum(c.isdigit() for c in iban[4:]) >= 6
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("iban", _IBAN_TRIGGER, _find_ibans),
+    Rule("card", _CARD_TRIGGER, _find_cards),
+)
