@@ -14,7 +14,7 @@ from analect.model.record import Draft
 from analect.store.append import KeyRace, Request, SealedDraft
 from analect.store.engine import read_transaction, write_transaction
 from analect.store.partitions import Partitions
-from analect.store.tables import commits, data_keys, outbox, record_tags, records, vault
+from analect.store.tables import commits, data_keys, key_shards, outbox, record_tags, records, vault
 from analect.store.writer import Writer, WriterLimits
 
 NOW = time.time_ns() // 1000
@@ -28,6 +28,12 @@ class KeyRow:
     shard: int = 1
     wrapped: bytes = b"w" * 40
     created_at: int = NOW
+    generation: int = 1
+
+
+def begin_shard(store, generation=1) -> None:
+    with write_transaction(store.engine) as connection:
+        connection.execute(key_shards.insert().values(shard=1, generation=generation))
 
 
 def item(at=NOW, *, record_id=None, content=b"", key_id=None, **fields) -> SealedDraft:
@@ -101,6 +107,7 @@ def test_no_processors_no_outbox(store):
 
 
 def test_new_keys_and_vault_rows_come_in_with_their_records(store):
+    begin_shard(store)
     key = KeyRow(7, b"s" * 16)
     put(store, item(key_id=7), new_keys=[key], vault_rows=[("<email:00>", 7, b"sealed")])
     put(store, item(key_id=7), new_keys=[key], vault_rows=[("<email:00>", 7, b"sealed again")])
@@ -116,11 +123,20 @@ def test_a_key_that_does_not_stand_is_a_race(store):
 
 
 def test_the_scope_belongs_to_who_came_first(store):
+    begin_shard(store)
     put(store, item(key_id=7), new_keys=[KeyRow(7, b"s" * 16)])
     with pytest.raises(KeyRace) as race:
         put(store, item(key_id=9), new_keys=[KeyRow(9, b"s" * 16)])
     assert race.value.key_ids == {9}
     assert count(store.engine, data_keys) == 1
+
+
+def test_a_key_wrapped_by_a_generation_that_is_over_does_not_get_in(store):
+    begin_shard(store, generation=2)
+    with pytest.raises(KeyRace):
+        put(store, item(key_id=7), new_keys=[KeyRow(7, b"s" * 16)])
+    assert count(store.engine, data_keys) == 0
+    assert count(store.engine, records) == 0
 
 
 @pytest.fixture
@@ -152,7 +168,7 @@ def test_what_piles_up_is_one_commit(engine, held):
 
 
 def test_each_caller_of_a_group_hears_its_own(engine, held):
-    writer, answers, release = held
+    writer, _, release = held
     same = item()
     good = writer.append(Request([same], ("text",)))
     again = writer.append(Request([same], ("text",)))
@@ -225,6 +241,7 @@ def test_threads_with_overlapping_batches_store_each_record_once(store):
 
 def test_an_erased_key_holds_off_until_the_commit(store):
     """Whoever erases a key waits for commits that use it, and commits after that see it gone."""
+    begin_shard(store)
     put(store, item(key_id=7), new_keys=[KeyRow(7, b"s" * 16)])
     with write_transaction(store.engine) as connection:
         connection.execute(data_keys.delete())

@@ -51,13 +51,13 @@ def _count(engine) -> int:
         return connection.execute(text("SELECT count(*) FROM records")).scalar_one()
 
 
-def _append_overlapping(job: tuple[str, int]) -> Counter[str]:
+def _append_overlapping(job: tuple[str, int, int]) -> Counter[str]:
     """Records 0-599 in batches of 20, every process from another start."""
-    url, start = job
+    url, start, at = job
     store = _open(url)
     futures = [
         store.append(
-            [_item((start + first + i) % 600) for i in range(20)], processors=("text", "graph")
+            [_item((start + first + i) % 600, at) for i in range(20)], processors=("text", "graph")
         )
         for first in range(0, 600, 20)
     ]
@@ -69,7 +69,7 @@ def _append_overlapping(job: tuple[str, int]) -> Counter[str]:
 def test_processes_with_the_same_records_store_each_once(store_url):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         first, second = pool.map(
-            _append_overlapping, [(store_url, 0), (store_url, 310)], chunksize=1
+            _append_overlapping, [(store_url, 0, NOW), (store_url, 310, NOW)], chunksize=1
         )
     assert first["stored"] + second["stored"] == 600
     assert first["duplicate"] + second["duplicate"] == 600
@@ -156,15 +156,20 @@ def test_a_backend_killed_in_its_transaction_is_unavailable_not_a_driver_error(p
     engine = open_engine(postgres_url)
     migrate(engine)
     admin = open_engine(postgres_url)
-    with pytest.raises(StoreUnavailable), write_transaction(engine) as connection:
-        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with write_transaction(admin) as other:
-            other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
-        connection.execute(text("SELECT 1"))
+    with pytest.raises(StoreUnavailable):
+        _kill_own_backend(engine, admin)
     with read_transaction(engine) as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()
     admin.dispose()
+
+
+def _kill_own_backend(engine, admin):
+    with write_transaction(engine) as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with write_transaction(admin) as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        connection.execute(text("SELECT 1"))
 
 
 def test_nobody_listening_is_unavailable():
