@@ -53,6 +53,24 @@ class KeyRow(Protocol):
         """When it was made."""
         ...
 
+    @property
+    def generation(self) -> int:
+        """Which generation of the shard's key wraps it."""
+        ...
+
+
+def key_values(row: KeyRow) -> tuple[object, ...]:
+    """A key's columns, then the shard and generation that must stand for it."""
+    return (
+        row.key_id,
+        row.shard,
+        row.scope,
+        row.wrapped,
+        row.created_at,
+        row.shard,
+        row.generation,
+    )
+
 
 @dataclass(slots=True)
 class SealedDraft:
@@ -115,7 +133,7 @@ class AppendSql(Protocol):
     """The statements of one dialect; every method runs in the caller's transaction."""
 
     def add_keys(self, connection: Connection, rows: Sequence[KeyRow]) -> None:
-        """Insert those whose id and scope are free."""
+        """Insert those whose id and scope are free and whose generation stands."""
         ...
 
     def standing_keys(self, connection: Connection, key_ids: Sequence[int]) -> set[int]:

@@ -22,6 +22,7 @@ from analect.store.append import (
     KeyRow,
     SealedDraft,
     VaultRow,
+    key_values,
     record_row,
 )
 
@@ -44,7 +45,12 @@ _TYPES = {
 }
 _RECORD_TYPES = [_TYPES[name] for name in RECORD_COLUMNS]
 
-_ADD_KEY = "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+# Only a key that the present generation of its shard wraps: another one could never be opened.
+# The shard's row is held, so that no erasure moves it on before the commit.
+_ADD_KEY = (
+    "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) SELECT %s, %s, %s, %s, %s "
+    "FROM key_shards WHERE shard = %s AND generation = %s FOR SHARE ON CONFLICT DO NOTHING"
+)
 _STANDING = "SELECT key_id FROM data_keys WHERE key_id = ANY(%s) ORDER BY key_id FOR KEY SHARE"
 _KNOWN_IDS = """
 SELECT id::text, content_hash FROM records
@@ -72,10 +78,8 @@ class PostgresAppend:
     """See :class:`analect.store.append.AppendSql`."""
 
     def add_keys(self, connection: Connection, rows: Sequence[KeyRow]) -> None:
-        """Insert those whose id and scope are free."""
-        connection.exec_driver_sql(
-            _ADD_KEY, [(r.key_id, r.shard, r.scope, r.wrapped, r.created_at) for r in rows]
-        )
+        """Insert those whose id and scope are free and whose generation stands."""
+        connection.exec_driver_sql(_ADD_KEY, [key_values(row) for row in rows])
 
     def standing_keys(self, connection: Connection, key_ids: Sequence[int]) -> set[int]:
         """Which of them exist, locked against deletion."""

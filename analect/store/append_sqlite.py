@@ -15,13 +15,18 @@ from analect.store.append import (
     KeyRow,
     SealedDraft,
     VaultRow,
+    key_values,
     record_row,
 )
 
 _MOST = 500
 """Parameters of one look-up; few shapes of statement keep the driver's statement cache warm."""
 
-_ADD_KEY = "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+# Only a key that the present generation of its shard wraps: another one could never be opened.
+_ADD_KEY = (
+    "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) SELECT ?, ?, ?, ?, ? "
+    "FROM key_shards WHERE shard = ? AND generation = ? ON CONFLICT DO NOTHING"
+)
 _ADD_RECORD = (
     f"INSERT INTO records ({', '.join(RECORD_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(RECORD_COLUMNS))})"
@@ -40,10 +45,8 @@ class SqliteAppend:
     """See :class:`analect.store.append.AppendSql`."""
 
     def add_keys(self, connection: Connection, rows: Sequence[KeyRow]) -> None:
-        """Insert those whose id and scope are free."""
-        connection.exec_driver_sql(
-            _ADD_KEY, [(r.key_id, r.shard, r.scope, r.wrapped, r.created_at) for r in rows]
-        )
+        """Insert those whose id and scope are free and whose generation stands."""
+        connection.exec_driver_sql(_ADD_KEY, [key_values(row) for row in rows])
 
     def standing_keys(self, connection: Connection, key_ids: Sequence[int]) -> set[int]:
         """Which of them exist."""
