@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -26,9 +26,9 @@ _PLAIN = tuple(
 _plain_values = attrgetter(*_PLAIN)
 _KNOWN = frozenset(DRAFT_FIELDS)
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))\Z",
-    re.ASCII,
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
+"""RFC 3339, which is narrower than what ``datetime.fromisoformat`` reads."""
 
 
 def format_time(at: Micros) -> str:
@@ -42,18 +42,12 @@ def parse_time(text: Any, *, field: str) -> Micros:
     Raises:
         InvalidInput: it is not one, or it has no zone.
     """
-    match = _TIME.match(text) if isinstance(text, str) else None
-    if match is None:
+    if not isinstance(text, str) or _TIME.match(text) is None:
         raise InvalidInput(
             f"{field} must be an RFC 3339 time with a zone, like 2025-06-30T12:00:00Z", field=field
         )
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    fraction, zulu, sign, hours, minutes = match.groups()[6:]
     try:
-        shift = timedelta(0) if zulu else timedelta(hours=int(hours), minutes=int(minutes))
-        zone = timezone(-shift if sign == "-" else shift)
-        micros = int((fraction or "0")[:6].ljust(6, "0"))
-        moment = datetime(year, month, day, hour, minute, second, micros, zone)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
         raise InvalidInput(f"{field} is no time that ever was", field=field) from error
     return to_micros(moment)

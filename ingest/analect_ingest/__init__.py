@@ -1,1 +1,1 @@
-
+"""The HTTP face: write, read, search, operate."""
