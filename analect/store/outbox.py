@@ -24,7 +24,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -240,14 +239,10 @@ class Outbox:
         found: dict[str, Depth] = {}
         with read_transaction(self._engine) as connection:
             rows = connection.execute(grouped).all()
-            made = {
-                seq: at
-                for seq, at in connection.execute(
-                    select(outbox.c.seq, outbox.c.created_at).where(
-                        outbox.c.seq.in_([row[3] for row in rows])
-                    )
-                )
-            }
+            firsts = select(outbox.c.seq, outbox.c.created_at).where(
+                outbox.c.seq.in_([row[3] for row in rows])
+            )
+            made = {row.seq: row.created_at for row in connection.execute(firsts)}
         for processor, state, count, first in rows:
             before = found.get(processor, Depth())
             if state == QUARANTINED:
@@ -412,19 +407,18 @@ def _split(raw: bytes) -> tuple[RecordId, ...]:
 
 def _leased(connection: Connection, entries: Sequence[Entry], worker: str) -> list[int]:
     """Those of ``entries`` whose lease still stands, locked."""
+    lease = {entry.seq: entry.claimed_at for entry in entries}
     found = connection.execute(
-        select(outbox.c.seq)
+        select(outbox.c.seq, outbox.c.claimed_at)
         .where(
+            outbox.c.seq.in_(list(lease)),
             outbox.c.state == CLAIMED,
             outbox.c.claimed_by == worker,
-            tuple_(outbox.c.seq, outbox.c.claimed_at).in_(
-                [(entry.seq, entry.claimed_at) for entry in entries]
-            ),
         )
         .order_by(outbox.c.seq)
         .with_for_update()
     )
-    return list(found.scalars())
+    return [seq for seq, claimed_at in found if lease[seq] == claimed_at]
 
 
 def _processors(connection: Connection) -> list[str]:
