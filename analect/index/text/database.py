@@ -22,6 +22,8 @@ LAYOUT = 1
 VERSION = LAYOUT * 1000 + TOKEN_RULES
 BUSY_SECONDS = 30.0
 PAGE_BYTES = 4096
+LOG_PAGES = 4_000
+"""Size at which the log is brought into the file: a merge rewrites the same pages many times."""
 
 SCHEMA = (
     f"CREATE TABLE facets ({BASE_COLUMNS}, digest BLOB NOT NULL)",
@@ -96,6 +98,7 @@ def connect(path: Path, *, cache_kib: int, durable: bool = True) -> sqlite3.Conn
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         except sqlite3.Error:
             connection.close()

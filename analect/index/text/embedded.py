@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 MAX_TEXT = 100_000_000
 """Characters of one record's text; more is refused, item by item."""
 _ENTRIES = 2_000
+_MISSING = "the text index is missing: make it again with `analect rebuild text`"
 
 Change = Callable[[sqlite3.Connection, Purpose], None]
 
@@ -144,6 +145,9 @@ class EmbeddedTextIndex:
             Corrupt: it is damaged or missing.
             ConfigurationError: another release made it.
         """
+        file = self._usable()
+        if not file.path.exists():  # an open file outlives its name, but nobody will find it again
+            raise Corrupt(_MISSING)
         with self._reading() as connection:
             (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if finding != "ok":
@@ -220,9 +224,8 @@ class EmbeddedTextIndex:
                 change(connection, Purpose.COPY)
             return
         while True:
-            file = self._usable()
             try:
-                if self._written(file, change):
+                if self._written(self._usable(), change):
                     return
             except (Corrupt, ConfigurationError):
                 if self._written_to_fresh(change):
@@ -285,9 +288,7 @@ class EmbeddedTextIndex:
                 return self._file
             stale, path = self._file, self._folder.path / name
             if not path.exists():
-                raise Corrupt(
-                    "the text index is missing: make it again with `analect rebuild text`"
-                )
+                raise Corrupt(_MISSING)
             self._file, self._name = IndexFile(path, durable=self._filling is None), name
             file = self._file
         if stale is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import TextIO
 
 from analect.model.errors import Conflict, EngineUnavailable
 
+_NAME = re.compile(r"text-(\d+)\.db")
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -43,12 +45,12 @@ class Folder:
             raise EngineUnavailable("the text index's folder cannot be read") from error
 
     def fresh_name(self) -> str:
-        """A name no file has had."""
-        number = 1
-        for found in self.path.glob("text-*.db*"):
-            digits = found.name[5:].split(".")[0]
-            number = max(number, int(digits) + 1 if digits.isdigit() else 1)
-        return f"text-{number}.db"
+        """A name that no file has, nor the missing one that should be in use."""
+        taken = [found.name for found in self.path.glob("text-*")]
+        numbers = [
+            int(match[1]) for name in (*taken, self.current() or "") if (match := _NAME.match(name))
+        ]
+        return f"text-{max(numbers, default=0) + 1}.db"
 
     def switch(self, name: str) -> None:
         """Make ``name`` the file in use, durably.
