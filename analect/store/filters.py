@@ -120,6 +120,15 @@ def select(connection: Connection, where: RecordFilter, span: Span) -> Selection
     return selection
 
 
+def evaluations(connection: Connection, alias: str) -> str:
+    """What follows FROM to look evaluations up by ``parent_id``: a table, WHERE, its kind.
+
+    The kind is a literal because only so do both dialects use the partial index.
+    """
+    hint = "" if is_postgres(connection) else " INDEXED BY records_evaluated"
+    return f"records AS {alias}{hint} WHERE {alias}.kind = 'evaluation'"
+
+
 def _floor(millis: int) -> RecordId:
     """The smallest id of a millisecond, for any number."""
     return id_floor(min(max(millis, 0), _LAST_MILLI) * 1000)
@@ -224,9 +233,8 @@ def _add_numbers(connection: Connection, selection: Selection, where: RecordFilt
             continue
         own = condition.format(table="r")
         if name == "rating":
-            # The literal kind is what lets both dialects use the partial index of evaluations.
             late = (
-                "SELECT 1 FROM records AS e WHERE e.kind = 'evaluation' AND e.parent_id = "
+                f"SELECT 1 FROM {evaluations(connection, 'e')} AND e.parent_id = "
                 f"{_ID_TEXT[connection.dialect.name]} AND {condition.format(table='e')}"
             )
             own = f"(({own}) OR EXISTS ({late}))"

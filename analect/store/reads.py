@@ -16,7 +16,7 @@ from analect.model.ids import RecordId, id_bytes, id_text
 from analect.model.query import MAX_LIMIT, Page, PageRequest, RecordFilter
 from analect.store.cursor import Cursors, digest
 from analect.store.engine import is_postgres, read_transaction
-from analect.store.filters import Span, check, select, span_of
+from analect.store.filters import Span, check, evaluations, select, span_of
 from analect.store.rows import SELECT_LIST, StoredRecord, bound_id, driver_id, stored_record
 from analect.store.threads import thread_page
 
@@ -146,11 +146,11 @@ class RecordReads:
     def feedback(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Sequence[StoredRecord]]:
         """For each of ``ids`` the evaluations that point at it, oldest first."""
         found = _nothing_yet(ids)
-        statement = text(
-            f"SELECT {SELECT_LIST} FROM records AS r WHERE r.kind = 'evaluation'"
-            " AND r.parent_id IN :parents ORDER BY r.id"
-        ).bindparams(bindparam("parents", expanding=True))
         with read_transaction(self._engine) as connection:
+            statement = text(
+                f"SELECT {SELECT_LIST} FROM {evaluations(connection, 'r')}"
+                " AND r.parent_id IN :parents ORDER BY r.id"
+            ).bindparams(bindparam("parents", expanding=True))
             for parents in _chunks(list(found)):
                 for row in connection.execute(statement, {"parents": parents}):
                     stored = stored_record(row)
