@@ -9,6 +9,7 @@ the posting lists before anything is read; times and numbers are compared in ``f
 
 from __future__ import annotations
 
+import math
 import sqlite3
 
 from analect.index.facets import range_clause, wanted_labels
@@ -22,15 +23,24 @@ RANKED = 10_000
 """How many matches of a question are scored."""
 
 _SEARCH = """
-SELECT id, score FROM (
-    SELECT facets.id AS id, -bm25(words, 1.0, 0.0) AS score
-    FROM words CROSS JOIN facets ON facets.seq = words.rowid
+WITH ranked AS MATERIALIZED (
+    SELECT words.rowid AS seq, -bm25(words, 1.0, 0.0) AS score
+    FROM {source}
     WHERE words MATCH :match {conditions}
     ORDER BY words.rowid DESC LIMIT :ranked)
-{behind}
+SELECT facets.id, score
+FROM ranked CROSS JOIN facets ON facets.seq = ranked.seq
+WHERE score >= coalesce((
+        SELECT score FROM ranked WHERE score < :score
+        ORDER BY score DESC LIMIT 1 OFFSET :limit - 1), -1e999)
+    AND (score < :score OR score = :score AND id < :id)
 ORDER BY score DESC, id DESC LIMIT :limit
 """
-_BEHIND = "WHERE score < :score OR (score = :score AND id < :id)"
+"""The threshold is the score of the last hit that can be wanted, so that ``facets`` is read for a
+page of hits and those of the same score, not for every match."""
+_PLAIN = "words"
+_LIVING = "AND words.rowid NOT IN (SELECT seq FROM dead)"
+_COMPARED = "words CROSS JOIN facets ON facets.seq = words.rowid"
 _ARRIVED = "SELECT min(seq), max(seq) FROM facets WHERE id >= ? AND id < ?"
 
 
@@ -52,13 +62,14 @@ def search(
         "match": _match(expression, where),
         "ranked": ranked,
         "limit": limit,
+        "score": math.inf if after is None else after[0],
+        "id": b"" if after is None else id_bytes(after[1]),
     }
     conditions = _conditions(connection, where, values)
     if conditions is None:
         return []
-    if after is not None:
-        values["score"], values["id"] = after[0], id_bytes(after[1])
-    sql = _SEARCH.format(conditions=conditions, behind="" if after is None else _BEHIND)
+    source = _COMPARED if conditions else _PLAIN
+    sql = _SEARCH.format(source=source, conditions=conditions or _LIVING)
     try:
         found = connection.execute(sql, values).fetchall()
     except sqlite3.OperationalError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
+from itertools import chain
 
 from analect.index.facets import INSERT_BASE, base_row, labels
 from analect.index.protocols import TextDocument
@@ -17,8 +18,8 @@ LIVE_BASE = 1 << 40
 """While a file is being rebuilt, records that arrive meanwhile are numbered from here, behind all
 that are copied: order of ``seq`` stays order of arrival."""
 
-_INSERT_FACETS = INSERT_BASE.replace(") VALUES", ", digest) VALUES").removesuffix(")") + ", ?)"
-_INSERT_WORDS = "INSERT INTO words (rowid, body, labels) VALUES (?, ?, ?)"
+_INSERT_FACETS = INSERT_BASE.split(") VALUES")[0] + ", digest)"
+_INSERT_WORDS = "INSERT INTO words (rowid, body, labels)"
 _NEXT = """
 SELECT 1 + max(
     coalesce((SELECT max(seq) FROM facets WHERE seq < :below), 0),
@@ -27,6 +28,7 @@ SELECT 1 + max(
 _BURY = "INSERT INTO dead (seq) SELECT seq FROM facets WHERE id = ?"
 _REMOVE = "DELETE FROM facets WHERE id = ?"
 _CHUNK = 500
+_ROWS_A_STATEMENT = 250
 
 
 class Purpose(Enum):
@@ -72,12 +74,15 @@ def put(connection: sqlite3.Connection, rows: Iterable[PreparedRow], purpose: Pu
     if purpose is Purpose.MEANWHILE:
         connection.executemany("DELETE FROM forgotten WHERE id = ?", ((id_,) for id_ in wanted))
     first = _next_seq(connection, purpose)
-    connection.executemany(
+    _insert(
+        connection,
         _INSERT_FACETS,
-        ((*base_row(seq, row.document.facets), row.digest) for seq, row in enumerate(fresh, first)),
+        [(*base_row(seq, row.document.facets), row.digest) for seq, row in enumerate(fresh, first)],
     )
-    connection.executemany(
-        _INSERT_WORDS, ((seq, row.body, row.labels) for seq, row in enumerate(fresh, first))
+    _insert(
+        connection,
+        _INSERT_WORDS,
+        [(seq, row.body, row.labels) for seq, row in enumerate(fresh, first)],
     )
 
 
@@ -93,6 +98,20 @@ def forget(connection: sqlite3.Connection, ids: Sequence[bytes]) -> None:
     connection.executemany(
         "INSERT OR IGNORE INTO forgotten (id) VALUES (?)", ((id_,) for id_ in ids)
     )
+
+
+def _insert(
+    connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Many rows a statement: the GIL is given up once a statement, and taking it back from a busy
+    thread costs milliseconds.
+    """
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        chunk = rows[start : start + _ROWS_A_STATEMENT]
+        one = f"({', '.join('?' * len(chunk[0]))})"
+        connection.execute(
+            f"{insert} VALUES {', '.join([one] * len(chunk))}", list(chain.from_iterable(chunk))
+        )
 
 
 def _next_seq(connection: sqlite3.Connection, purpose: Purpose) -> int:
