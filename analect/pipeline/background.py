@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -15,8 +16,12 @@ log = structlog.get_logger(__name__)
 class BackgroundProcessing:
     """Runs a :class:`Runner` until stopped; woken by a commit, and every ``interval`` seconds."""
 
-    def __init__(self, runner: Runner, *, interval: float) -> None:
+    def __init__(
+        self, runner: Runner, *, interval: float, first: Callable[[], None] = lambda: None
+    ) -> None:
+        """``first`` runs once in the thread, before anything is processed."""
         self._runner = runner
+        self._first = first
         self._interval = interval
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -38,10 +43,12 @@ class BackgroundProcessing:
             self._thread.join(timeout)
 
     def _loop(self) -> None:
+        begun = False
         while not self._stopping.is_set():
-            self._wake.wait(self._interval)
-            self._wake.clear()
             try:
+                if not begun:
+                    self._first()
+                    begun = True
                 self._runner.drain(stop=self._stopping.is_set)
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)
@@ -49,3 +56,5 @@ class BackgroundProcessing:
             except Exception:
                 log.exception("processing paused by an unexpected error")
                 self._stopping.wait(self._interval)
+            self._wake.wait(self._interval)
+            self._wake.clear()

@@ -29,6 +29,7 @@ from analect.service.intake import IntakeOptions
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
+from analect.telemetry.metrics import Telemetry
 
 ERASABLE = ("subject", "session", "thread", "record")
 
@@ -59,6 +60,7 @@ class AnalysisService:
         *,
         clock: Clock = wall_clock,
         random_bytes: RandomBytes = os.urandom,
+        telemetry: Telemetry | None = None,
     ) -> AnalysisService:
         """Open (and, the first time, create) the store that ``settings`` name.
 
@@ -68,7 +70,13 @@ class AnalysisService:
             KeyUnavailable: the key ring or the key that opens it is not there.
         """
         with ExitStack() as stack:
-            parts = wire(settings, stack, clock=clock, random_bytes=random_bytes)
+            parts = wire(
+                settings,
+                stack,
+                clock=clock,
+                random_bytes=random_bytes,
+                telemetry=telemetry or Telemetry(clock=clock),
+            )
             return cls(parts, stack.pop_all())
 
     def __enter__(self) -> AnalysisService:
@@ -76,6 +84,11 @@ class AnalysisService:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """The metrics of this process."""
+        return self._parts.telemetry
 
     def start(self) -> None:
         """Begin to process in the background."""
@@ -185,7 +198,9 @@ class AnalysisService:
             NotFound: no record is of this thread.
         """
         _check_page(page)
-        found = self._parts.store.reads.thread(self._parts.pseudonymiser.text(thread_id), page)
+        found = self._parts.store.reads.thread(
+            self._parts.pseudonymiser.promoted("thread_id", thread_id), page
+        )
         if not found.items and page.cursor is None:
             raise NotFound("there is no thread with this id", field="thread")
         return Page(tuple(self._parts.opener.open(found.items)), found.next)
@@ -206,9 +221,14 @@ class AnalysisService:
         )
         return Page(items, page.next)
 
-    def wait_for_change(self, timeout: float) -> bool:
-        """Wait until something was committed, at most ``timeout`` seconds."""
-        return self._parts.store.feed.wait_for_change(timeout)
+    def changes_head(self) -> str:
+        """The cursor behind everything there is now: where a live tail begins."""
+        return self._parts.store.feed.head()
+
+    def wait_for_change(self, timeout: float, after: str | None = None) -> bool:
+        """Wait until something is behind the cursor ``after`` (none: behind what is there now),
+        at most ``timeout`` seconds."""
+        return self._parts.store.feed.wait_for_change(timeout, after)
 
     def search(self, request: SearchRequest, *, wait: float = 10.0) -> SearchPage:
         """Find by words, meaning or both. With ``request.after`` the answer is held back, at most
@@ -377,25 +397,17 @@ class AnalysisService:
         if scope == "record":
             return parse_id(target)
         if scope == "thread":
-            return self._parts.pseudonymiser.text(target)
+            return self._parts.pseudonymiser.promoted("thread_id", target)
         return self._parts.pseudonymiser.identifier(scope, target)
 
     def _stored_form(self, where: RecordFilter) -> RecordFilter:
         """The filter in the form values have at rest."""
         pseudonymiser = self._parts.pseudonymiser
-        equals = {
-            name: pseudonymiser.identifier(name.removesuffix("_id"), value)
-            if name in {"session_id", "subject"}
-            else pseudonymiser.text(value)
-            for name, value in where.equals.items()
-        }
         return replace(
             where,
-            equals=equals,
+            equals={name: pseudonymiser.promoted(name, v) for name, v in where.equals.items()},
             tags=tuple(pseudonymiser.text(tag) for tag in where.tags),
-            dimensions={
-                name: pseudonymiser.text(value) for name, value in where.dimensions.items()
-            },
+            dimensions={name: pseudonymiser.dimension(name, v) for name, v in where.dimensions.items()},
         )
 
 

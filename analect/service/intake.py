@@ -22,7 +22,8 @@ from analect.privacy.keys import DataKey, DataKeys
 from analect.privacy.pseudonymise import Pseudonymiser
 from analect.privacy.scope import scope_of
 from analect.privacy.seal import Sealer
-from analect.store.append import AppendResult, KeyRace, SealedDraft
+from analect.privacy.vault import vault_row
+from analect.store.append import AppendResult, KeyRace, SealedDraft, VaultRow
 from analect.store.store import Store
 
 _IDENTITY = frozenset({"id", "external_id", "occurred_at"})
@@ -40,15 +41,21 @@ class IntakeOptions:
     dedupe: bool = False
 
 
+Observe = Callable[[Sequence[Draft], IngestResult], None]
+"""Hears of every durable batch, its drafts as they were stored."""
+
+
 @dataclass(slots=True)
 class _Prepared:
-    """One batch on its way: ``places[i]`` is the place in the caller's batch of ``drafts[i]``."""
+    """One batch on its way: ``places[i]`` is the place in the caller's batch of ``drafts[i]``,
+    ``found`` holds, for the vault, (token, value) of what was replaced in the draft at a place."""
 
     drafts: list[Draft]
     places: list[int]
     rejected: list[Rejection]
+    found: dict[int, list[tuple[str, str]]]
     received_at: int
-    size: int
+    given: Sequence[Draft]
     races: int = 0
 
 
@@ -62,9 +69,11 @@ class Intake:
         keys: DataKeys,
         sealer: Sealer,
         pseudonymiser: Pseudonymiser,
-        processors: Callable[[], Sequence[str]],
+        processors: Sequence[str],
         omit_services: frozenset[str],
         keep_payload: bool,
+        vault: bool,
+        observe: Observe,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -75,6 +84,8 @@ class Intake:
         self._processors = processors
         self._omit_services = omit_services
         self._keep_payload = keep_payload
+        self._vault = vault
+        self._observe = observe
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -89,7 +100,9 @@ class Intake:
         if prepared.drafts:
             self._commit(prepared, options, answer)
         else:
-            answer.set_result(_result(prepared, None))
+            result = _result(prepared, None)
+            self._observe(drafts, result)
+            answer.set_result(result)
         return answer
 
     def _prepare(self, drafts: Sequence[Draft], options: IntakeOptions) -> _Prepared:
@@ -108,7 +121,12 @@ class Intake:
                     draft.input = draft.output = draft.variables = draft.attributes = None
                 valid.append(draft)
                 places.append(place)
-        errors = self._pseudonymiser.drafts(valid)
+        found: dict[int, list[tuple[str, str]]] = {}
+
+        def remember(token: str, value: str, index: int) -> None:
+            found.setdefault(places[index], []).append((token, value))
+
+        errors = self._pseudonymiser.drafts(valid, remember if self._vault else None)
         if any(errors):
             kept = [i for i, error in enumerate(errors) if error is None]
             rejected.extend(
@@ -116,8 +134,15 @@ class Intake:
                 for i, error in enumerate(errors)
                 if error is not None
             )
-            valid, places = [valid[i] for i in kept], [places[i] for i in kept]
-        return _Prepared(valid, places, rejected, now, len(drafts))
+            return _Prepared(
+                [valid[i] for i in kept],
+                [places[i] for i in kept],
+                rejected,
+                found,
+                now,
+                drafts,
+            )
+        return _Prepared(valid, places, rejected, found, now, drafts)
 
     def _omits(self, draft: Draft) -> bool:
         return not self._keep_payload or draft.service in self._omit_services
@@ -126,12 +151,13 @@ class Intake:
         self, prepared: _Prepared, options: IntakeOptions, answer: Future[IngestResult]
     ) -> None:
         try:
-            sealed, used = self._seal(prepared)
+            sealed, vault_rows, used = self._seal(prepared)
             committed = self._store.append(
                 sealed,
-                processors=self._processors(),
+                processors=self._processors,
                 new_keys=self._keys.pending_rows(used),
                 dedupe=options.dedupe,
+                vault_rows=vault_rows,
             )
         except Exception as error:  # reaches the caller through the future
             answer.set_exception(error)
@@ -159,31 +185,42 @@ class Intake:
             answer.set_exception(error)
             return
         self._keys.committed(used)
-        answer.set_result(_result(prepared, committed.result()))
+        result = _result(prepared, committed.result())
+        self._observe(prepared.given, result)
+        answer.set_result(result)
 
-    def _seal(self, prepared: _Prepared) -> tuple[list[SealedDraft], frozenset[int]]:
+    def _seal(
+        self, prepared: _Prepared
+    ) -> tuple[list[SealedDraft], list[VaultRow], frozenset[int]]:
         pseudonym_key = self._keys.pseudonym_key
         scopes = [
-            scope_of(draft, pseudonym_key) if _has_payload(draft) else None
-            for draft in prepared.drafts
+            scope_of(draft, pseudonym_key) if place in prepared.found or _has_payload(draft) else None
+            for draft, place in zip(prepared.drafts, prepared.places, strict=True)
         ]
         keys = self._keys.for_scopes(list({scope for scope in scopes if scope is not None}))
         sealed: list[SealedDraft] = []
-        for draft, scope in zip(prepared.drafts, scopes, strict=True):
+        vault_rows: list[VaultRow] = []
+        for draft, place, scope in zip(prepared.drafts, prepared.places, scopes, strict=True):
             key = keys[scope] if scope is not None else None
+            payload = self._seal_payload(draft, key)
             sealed.append(
                 SealedDraft(
                     draft=draft,
                     received_at=prepared.received_at,
-                    key_id=key.key_id if key else None,
-                    payload=self._seal_payload(draft, key),
+                    key_id=key.key_id if key is not None and payload is not None else None,
+                    payload=payload,
                     content_hash=_content_hash(draft, pseudonym_key),
                 )
             )
-        return sealed, frozenset(key.key_id for key in keys.values())
+            if key is not None and place in prepared.found:
+                vault_rows.extend(
+                    vault_row(self._sealer, key, token, value)
+                    for token, value in prepared.found[place]
+                )
+        return sealed, vault_rows, frozenset(key.key_id for key in keys.values())
 
     def _seal_payload(self, draft: Draft, key: DataKey | None) -> bytes | None:
-        if key is None:
+        if key is None or not _has_payload(draft):
             return None
         payload = (draft.input, draft.output, draft.variables, draft.attributes)
         return self._sealer.seal(key, RecordId(draft.id or ""), payload)
@@ -210,7 +247,7 @@ def _rejection(place: int, draft: Draft, error: AnalectError) -> Rejection:
 
 
 def _result(prepared: _Prepared, appended: AppendResult | None) -> IngestResult:
-    ids: list[RecordId | None] = [None] * prepared.size
+    ids: list[RecordId | None] = [None] * len(prepared.given)
     rejected = list(prepared.rejected)
     accepted = duplicates = 0
     if appended is not None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from analect.model.errors import InvalidInput, KeyDestroyed, NotFound
+from analect.model.errors import InvalidInput, KeyDestroyed, NotFound, StoreUnavailable
 from analect.model.ids import Clock, Micros
 from analect.model.query import Document, Page, PageRequest
 from analect.model.record import MAX_EXTERNAL_ID, MAX_SHORT, Json
 from analect.privacy.keys import DataKey, DataKeys
 from analect.privacy.scope import document_scope
-from analect.privacy.seal import Sealer
+from analect.privacy.seal import Sealer, document_binding
+from analect.store.append import KeyRace
 from analect.store.documents import Documents, StoredDocument
 
+_MAX_RACES = 5
 MAX_BODY = 16 * 1024 * 1024
 
 
@@ -59,22 +61,28 @@ class Papers:
         plain = _encode(body)
         stored_id = self._text(document_id)
         owner_token = self._identifier("subject", owner) if owner else None
-        key = self._key(kind, stored_id, owner_token)
-        sealed = self._sealer.seal_bytes(key, _associated(kind, stored_id), plain)
-        saved = self._documents.put(
-            kind,
-            stored_id,
-            sealed,
-            key_id=key.key_id,
-            new_keys=self._keys.pending_rows([key.key_id]),
-            owner=owner_token,
-            status=status,
-            expires_at=expires_at,
-            expected_version=expected_version,
-            now=self._clock(),
-        )
-        self._keys.committed([key.key_id])
-        return self._document(saved, document_id, body)
+        for _ in range(_MAX_RACES):
+            key = self._key(kind, stored_id, owner_token)
+            try:
+                saved = self._documents.put(
+                    kind,
+                    stored_id,
+                    self._sealer.seal_bytes(key, document_binding(kind, stored_id), plain),
+                    key_id=key.key_id,
+                    new_keys=self._keys.pending_rows([key.key_id]),
+                    owner=owner_token,
+                    status=status,
+                    expires_at=expires_at,
+                    expected_version=expected_version,
+                    now=self._clock(),
+                )
+            except KeyRace as race:
+                # Another process made the key first, or it was erased meanwhile: seal again.
+                self._keys.discard(race.key_ids)
+                continue
+            self._keys.committed([key.key_id])
+            return self._document(saved, document_id, body)
+        raise StoreUnavailable("the data key of this document keeps changing; try again")
 
     def get(self, kind: str, document_id: str, version: int | None) -> Document:
         """The latest version, or the one asked for.
@@ -94,6 +102,11 @@ class Papers:
         owner_token = self._identifier("subject", owner) if owner else None
         found = self._documents.list(kind, owner=owner_token, status=status, page=page)
         return Page(tuple(self._opened(found.items)), found.next)
+
+    def owned_by(self, owner: str) -> Iterator[Document]:
+        """Every document of an owner (a pseudonym), in bounded memory."""
+        for stored in self._documents.owned_by(owner):
+            yield from self._opened([stored])
 
     def delete(self, kind: str, document_id: str, expected_version: int | None) -> None:
         """Forget the document and every version of it.
@@ -117,7 +130,7 @@ class Papers:
             if one.key_id not in keys:
                 raise KeyDestroyed("this document's owner was erased; nothing of it is left")
             plain = self._sealer.open_bytes(
-                keys[one.key_id], _associated(one.kind, one.id), one.body
+                keys[one.key_id], document_binding(one.kind, one.id), one.body
             )
             documents.append(self._document(one, document_id or one.id, msgspec.msgpack.decode(plain)))
         return documents
@@ -135,10 +148,6 @@ class Papers:
             updated_at=stored.updated_at,
             expires_at=stored.expires_at,
         )
-
-
-def _associated(kind: str, stored_id: str) -> bytes:
-    return b"document\0" + kind.encode() + b"\0" + stored_id.encode()
 
 
 def _check_names(kind: str, document_id: str, status: str | None) -> None:

@@ -1,0 +1,209 @@
+"""How the parts fit together: the one place that knows all of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from analect.index.catalog import Indexes
+from analect.index.embedded import IndexState, open_indexes
+from analect.lifecycle.erase import Eraser
+from analect.model.ids import Clock, Micros, RandomBytes, RecordId
+from analect.model.query import Annotation
+from analect.model.record import Record
+from analect.pipeline.background import BackgroundProcessing
+from analect.pipeline.processor import ProcessorContext
+from analect.pipeline.registry import load_processors
+from analect.pipeline.runner import Runner, RunnerOptions
+from analect.privacy.detect import PrivacyOptions
+from analect.privacy.keys import DataKeys, open_data_keys
+from analect.privacy.patterns import KINDS
+from analect.privacy.pseudonymise import Pseudonymiser
+from analect.privacy.seal import Sealer
+from analect.service.concluding import Conclusions
+from analect.service.finding import Finder
+from analect.service.intake import Intake
+from analect.service.opening import Opener
+from analect.service.papers import Papers
+from analect.service.status import Status
+from analect.service.upkeep import Upkeep
+from analect.settings import Settings
+from analect.store.cursor import Cursors
+from analect.store.engine import open_engine
+from analect.store.key_rows import SqlKeyRows
+from analect.store.migrate import migrate
+from analect.store.outbox import Retry
+from analect.store.store import Store
+from analect.telemetry.metrics import Telemetry
+
+log = structlog.get_logger(__name__)
+
+DATABASE = "analect.db"
+INDEXES = "index"
+
+
+def wall_clock() -> Micros:
+    """Microseconds since the epoch, now."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a façade is made of."""
+
+    store: Store
+    keys: DataKeys
+    pseudonymiser: Pseudonymiser
+    opener: Opener
+    intake: Intake
+    finder: Finder
+    papers: Papers
+    upkeep: Upkeep
+    eraser: Eraser
+    conclusions: Conclusions
+    indexes: Indexes
+    runner: Runner
+    background: BackgroundProcessing
+    telemetry: Telemetry
+    status: Status
+    clock: Clock
+
+    def load(self, ids: Sequence[RecordId]) -> list[Record]:
+        """Those of ``ids`` that are stored, opened."""
+        return self.opener.open(self.store.reads.get(ids))
+
+
+def wire(
+    settings: Settings,
+    stack: ExitStack,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+    telemetry: Telemetry,
+) -> Parts:
+    """Open everything that ``settings`` name; ``stack`` closes it again, in the right order."""
+    engine = open_engine(database_url(settings))
+    stack.callback(engine.dispose)
+    migrate(engine)
+    keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=random_bytes)
+    cursors = Cursors(keys.pseudonym_key)
+    store = Store(
+        engine,
+        cursors=cursors,
+        clock=clock,
+        retry=Retry(
+            attempts=settings.processing.max_attempts,
+            first=int(settings.processing.backoff_seconds * 1_000_000),
+        ),
+        observe=telemetry.store.committed,
+    )
+    stack.callback(store.close)
+    sealer = Sealer(random_bytes)
+    opener = Opener(keys, sealer)
+    pseudonymiser = Pseudonymiser(
+        keys.pseudonym_key,
+        PrivacyOptions(
+            detectors=settings.privacy.detectors or KINDS,
+            allow=settings.privacy.allow,
+            deny=settings.privacy.deny,
+            names=settings.privacy.names,
+        ),
+    )
+    indexes, states = open_indexes(settings, settings.home / INDEXES)
+    stack.callback(indexes.close)
+
+    def load(ids: Sequence[RecordId]) -> list[Record]:
+        return opener.open(store.reads.get(ids))
+
+    conclusions = Conclusions(store=store, keys=keys, sealer=sealer, clock=clock)
+
+    def annotate(found: Sequence[Annotation]) -> None:
+        conclusions.keep(found)
+
+    runner = Runner(
+        outbox=store.outbox,
+        processors=load_processors(ProcessorContext(settings, indexes, clock)),
+        load=load,
+        annotate=annotate,
+        observer=telemetry.processing,
+        options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),
+        worker=f"{socket.gethostname()}-{os.getpid()}",
+        clock=clock,
+    )
+    upkeep = Upkeep(
+        indexes=indexes,
+        reads=store.reads,
+        load=load,
+        requeue=lambda ids, names: store.outbox.requeue(ids, names, clock()),
+    )
+    background = BackgroundProcessing(
+        runner,
+        interval=settings.processing.interval_seconds,
+        first=lambda: mend_indexes(states, upkeep),
+    )
+    stack.callback(background.stop, settings.http.shutdown_seconds)
+    store.on_commit(background.wake)
+    names = tuple(runner.processors)
+    status = Status(settings, store=store, indexes=indexes, states=states, clock=clock)
+    telemetry.store.watch(status.look)
+    return Parts(
+        store=store,
+        keys=keys,
+        pseudonymiser=pseudonymiser,
+        opener=opener,
+        intake=Intake(
+            store=store,
+            keys=keys,
+            sealer=sealer,
+            pseudonymiser=pseudonymiser,
+            processors=names,
+            omit_services=frozenset(settings.privacy.omit_services),
+            keep_payload=settings.privacy.keep_payload,
+            vault=settings.privacy.vault,
+            observe=telemetry.ingest.batch,
+            clock=clock,
+            random_bytes=random_bytes,
+        ),
+        finder=Finder(indexes, load, cursors),
+        papers=Papers(
+            documents=store.documents,
+            keys=keys,
+            sealer=sealer,
+            identifier=pseudonymiser.identifier,
+            text=pseudonymiser.text,
+            clock=clock,
+        ),
+        upkeep=upkeep,
+        eraser=Eraser(engine, keys, sealer, indexes, clock=clock, random_bytes=random_bytes),
+        conclusions=conclusions,
+        indexes=indexes,
+        runner=runner,
+        background=background,
+        telemetry=telemetry,
+        status=status,
+        clock=clock,
+    )
+
+
+def mend_indexes(states: Sequence[IndexState], upkeep: Upkeep) -> None:
+    """Make again what could not be used when it was opened."""
+    for state in states:
+        if not state.usable:
+            log.warning("index is made again from the truth", index=state.name, why=state.problem)
+            count = upkeep.rebuild(state.name)
+            state.mended()
+            log.info("index is whole again", index=state.name, records=count)
+
+
+def database_url(settings: Settings) -> str:
+    """Where the truth is: the database that is set, or a file in the home folder."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{Path(settings.home).resolve() / DATABASE}"
