@@ -166,6 +166,26 @@ class GraphIndex(Index, Protocol):
         """One shortest path between two records; empty when there is none."""
         ...
 
+    def session_touched(self, session: str, limit: int) -> Subgraph:
+        """A session (in its stored form), its newest records and what they are related to.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        ...
+
+    def causal_chain(self, process_id: str, limit: int) -> Subgraph:
+        """A process and its records in order, each tied to its parent and to the next.
+
+        Raises:
+            NotFound: there is no such process.
+        """
+        ...
+
+    def top_tags(self, limit: int) -> list[tuple[str, int]]:
+        """The tags on the most records, and on how many, most first."""
+        ...
+
 
 class Embedder(Protocol):
     """Turns texts into vectors of length one."""

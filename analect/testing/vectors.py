@@ -19,7 +19,7 @@ import numpy as np
 
 from analect.index.protocols import Facets, Vector, VectorDocument, VectorIndex
 from analect.model.errors import InvalidQuery
-from analect.model.ids import EARLIEST, RecordId, id_text
+from analect.model.ids import EARLIEST, RecordId, new_id
 from analect.model.query import NumberRange, RecordFilter
 
 MODEL = "contract/1"
@@ -31,8 +31,7 @@ EVERYTHING = RecordFilter()
 
 def record_id(number: int) -> RecordId:
     """The id of a record ``number`` seconds after the earliest accepted time."""
-    tail = random.Random(number).randbytes(10)  # noqa: S311  (a fixture, not a secret)
-    return id_text((EARLIEST // 1000 + number * 1000).to_bytes(6, "big") + b"\x70" + tail[1:])
+    return new_id(EARLIEST + number * 1_000_000, random.Random(number).randbytes)  # noqa: S311  (a fixture, not a secret)
 
 
 def facets(number: int, **changes: object) -> Facets:

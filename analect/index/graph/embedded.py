@@ -1,0 +1,138 @@
+"""The embedded graph index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from analect.index.generations import Fixed, Generations
+from analect.index.graph import walk
+from analect.index.graph.file import GraphFile
+from analect.index.graph.path import shortest_path
+from analect.index.graph.rows import NAME, entry_of
+from analect.index.protocols import GraphRecord, ItemFailure
+from analect.model.ids import RecordId
+from analect.model.query import Subgraph
+
+
+class EmbeddedGraphIndex:
+    """A :class:`~analect.index.protocols.GraphIndex` in a folder. One process may write while
+    others ask.
+
+    Nothing is read before the first use: a damaged file makes every method but ``rebuilding`` and
+    ``close`` raise ``Corrupt``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        def open_file(stem: Path, create: bool) -> GraphFile:
+            return GraphFile(stem, create=create)
+
+        self._files: Generations[GraphFile] | Fixed[GraphFile] = Generations(
+            folder, NAME, open_file
+        )
+        self._filling = False
+
+    def upsert(self, records: Sequence[GraphRecord]) -> list[ItemFailure]:
+        """Add or replace; none is ever refused."""
+        entries = [entry_of(record.facets) for record in records]
+        if entries:
+            self._files.write(lambda file, _: file.upsert(entries, filling=self._filling))
+        return []
+
+    def delete(self, ids: Sequence[RecordId]) -> None:
+        """Forget these records (absent ones are fine), and the nodes only they were related to."""
+        self._files.write(lambda file, building: file.delete(ids, building=building))
+
+    def related(self, record_id: RecordId, depth: int, limit: int) -> Subgraph:
+        """Breadth-first from a record, at most ``depth`` hops and ``limit`` nodes.
+
+        Of a node with very many records the newest are looked at (see
+        :data:`analect.index.graph.rows.HUB_TYPES`); ``truncated`` says so.
+
+        Raises:
+            NotFound: the record is not in the graph.
+        """
+        with self._files.present() as file, file.reading() as reader:
+            return walk.related(reader, record_id, depth, limit)
+
+    def shortest_path(self, source: RecordId, target: RecordId, max_depth: int) -> Subgraph:
+        """One shortest path between two records; empty when there is none."""
+        with self._files.present() as file, file.reading() as reader:
+            return shortest_path(reader, source, target, max_depth)
+
+    def session_touched(self, session: str, limit: int) -> Subgraph:
+        """A session (in its stored form), its newest records and what they are related to.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        with self._files.present() as file, file.reading() as reader:
+            return walk.session_touched(reader, session, limit)
+
+    def causal_chain(self, process_id: str, limit: int) -> Subgraph:
+        """A process and its records in order, each tied to its parent and to the next.
+
+        Raises:
+            NotFound: there is no such process.
+        """
+        with self._files.present() as file, file.reading() as reader:
+            return walk.causal_chain(reader, process_id, limit)
+
+    def top_tags(self, limit: int) -> list[tuple[str, int]]:
+        """The tags on the most records, and on how many."""
+        with self._files.present() as file, file.reading() as reader:
+            return [(hub.key, hub.uses) for hub in reader.top("tag", limit)]
+
+    def count(self) -> int:
+        """How many records it holds."""
+        with self._files.present() as file:
+            return file.count()
+
+    def entries(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
+        """(id, content hash) of every record in id order."""
+        with self._files.present() as file:
+            yield from file.entries(after)
+
+    def purge(self) -> None:
+        """Copy what is left into a fresh file and remove the old one.
+
+        Raises:
+            EngineUnavailable: the index is being rebuilt.
+        """
+        if isinstance(self._files, Fixed):
+            return  # nothing but what was put in is in a fresh one
+        with self._files.present() as old, self._files.rebuilding() as fresh:
+            fresh.copy_from(old)
+            fresh.finish()
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[Self]:
+        """A fresh index that replaces this one, in all processes, when the block ends well.
+
+        Raises:
+            EngineUnavailable: it is being rebuilt already.
+        """
+        if isinstance(self._files, Fixed):
+            raise TypeError("an index that is being built cannot be rebuilt")
+        with self._files.rebuilding() as file:
+            fresh = object.__new__(type(self))
+            fresh._files = Fixed(file)
+            fresh._filling = True
+            yield fresh
+            file.finish()
+
+    def check(self) -> None:
+        """Read everything.
+
+        Raises:
+            Corrupt: something is damaged.
+        """
+        with self._files.present() as file:
+            file.check()
+
+    def close(self) -> None:
+        """Release files."""
+        if isinstance(self._files, Generations):
+            self._files.close()
