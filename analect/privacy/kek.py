@@ -1,8 +1,8 @@
 """Key-encryption keys: what opens the key ring, and where it comes from.
 
 A :class:`KeyStore` wraps and unwraps short secrets with associated data and never shows its key.
-:class:`LocalKek` holds the key in memory; :func:`kek_from_file`, :func:`kek_from_passphrase` and
-:func:`kek_from_text` make one. An external key service implements the same two methods.
+:class:`FileKek` keeps it in a file, :class:`LocalKek` in memory (:func:`kek_from_passphrase` and
+:func:`kek_from_text` make one). An external key service implements the same two methods.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -129,52 +130,131 @@ def kek_from_passphrase(passphrase: str, salt: bytes, random_bytes: RandomBytes)
     return LocalKek("passphrase", [stretched.derive(passphrase.encode())], random_bytes)
 
 
-def kek_from_file(path: Path, random_bytes: RandomBytes, *, create: bool) -> LocalKek:
-    """The key in a file, which only its owner may read.
+class FileKek:
+    """The key in a file that only its owner may read: one key, or several while it is rotated.
 
-    Args:
-        path: the file; its folder is made when absent.
-        random_bytes: where nonces and a new key come from.
-        create: make the file when it is not there; only ever right for a ring that is empty.
-
-    Raises:
-        KeyUnavailable: it is not there, not readable, or open to others.
+    The file is read again before wrapping, and when something does not open, so that a running
+    program follows a rotation.
     """
-    if create:
-        _create_key_file(path, random_bytes)
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text("ascii")
-    except FileNotFoundError as error:
-        raise KeyUnavailable(
-            f"the key-encryption key {path} is not there, and the key ring needs it: put it back, "
-            "or import the recovery key"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyUnavailable(f"the key-encryption key {path} cannot be read") from error
-    if mode & 0o077:
-        raise KeyUnavailable(f"others may read {path}: run `chmod 600 {path}`")
-    return kek_from_text(str(path), text, random_bytes)
+
+    def __init__(self, path: Path, random_bytes: RandomBytes, *, create: bool) -> None:
+        """``create``: make the file when it is not there; only ever right for a new store.
+
+        Raises:
+            KeyUnavailable: it is not there, not readable, or open to others.
+        """
+        if create:
+            _create_key_file(path, random_bytes)
+        self._path = path
+        self._random_bytes = random_bytes
+        self._present = self._load()
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def wrap(self, plain: bytes, associated: bytes) -> bytes:
+        """Encrypt with the file's first key."""
+        self._present = self._load()
+        return self._present.wrap(plain, associated)
+
+    def unwrap(self, wrapped: bytes, associated: bytes) -> bytes:
+        """Decrypt with whichever of the file's keys wrapped it.
+
+        Raises:
+            KeyUnavailable: none of them did.
+        """
+        try:
+            return self._present.unwrap(wrapped, associated)
+        except KeyUnavailable:
+            self._present = self._load()
+            return self._present.unwrap(wrapped, associated)
+
+    def wraps(self, wrapped: bytes) -> bool:
+        """Whether ``wrapped`` names the first key."""
+        return self._present.wraps(wrapped)
+
+    def _load(self) -> LocalKek:
+        path = self._path
+        try:
+            mode = path.stat().st_mode
+            text = path.read_text("ascii")
+        except FileNotFoundError as error:
+            raise KeyUnavailable(
+                f"the key-encryption key {path} is not there, and the key ring needs it: put it "
+                "back, or import the recovery key"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeyUnavailable(f"the key-encryption key {path} cannot be read") from error
+        if mode & 0o077:
+            raise KeyUnavailable(f"others may read {path}: run `chmod 600 {path}`")
+        return kek_from_text(str(path), text, self._random_bytes)
 
 
 def write_key_file(path: Path, keys: Sequence[bytes]) -> None:
-    """Put keys into the file, atomically and durably; the first one wraps from now on."""
+    """Put keys into the file, atomically and durably, and overwrite the bytes that were there; the
+    first key wraps from now on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     _write_durably(fresh, keys)
-    fresh.replace(path)
-    _sync_folder(path.parent)
+    with path.open("r+b") if path.exists() else nullcontext() as old:
+        fresh.replace(path)
+        _sync_folder(path.parent)
+        if old is not None:
+            old.write(bytes(os.fstat(old.fileno()).st_size))
+            old.flush()
+            os.fsync(old.fileno())
 
 
 def read_key_file(path: Path) -> list[bytes]:
-    """The keys in the file, the present one first."""
-    return [base64.b64decode(line) for line in path.read_text("ascii").split()]
+    """The keys in the file, the present one first.
+
+    Raises:
+        KeyUnavailable: it is not there or holds no keys.
+    """
+    try:
+        return [base64.b64decode(line, validate=True) for line in path.read_text("ascii").split()]
+    except (OSError, ValueError) as error:
+        raise KeyUnavailable(f"the key-encryption key {path} cannot be read") from error
+
+
+def recovery_text(key: bytes) -> str:
+    """A key to write down or print: base32 in groups, with a checksum."""
+    text = base64.b32encode(key + _checksum(key)).decode().rstrip("=")
+    return "-".join(text[start : start + 5] for start in range(0, len(text), 5))
+
+
+def key_of_recovery(text: str) -> bytes:
+    """The key of :func:`recovery_text`, whatever the case and spacing.
+
+    Raises:
+        KeyUnavailable: it was not typed as it was written.
+    """
+    letters = "".join(letter for letter in text.upper() if letter.isalnum())
+    try:
+        raw = base64.b32decode(letters + "=" * (-len(letters) % 8))
+    except binascii.Error as error:
+        raise _misread() from error
+    key, checksum = raw[:KEY_BYTES], raw[KEY_BYTES:]
+    if len(key) != KEY_BYTES or checksum != _checksum(key):
+        raise _misread()
+    return key
+
+
+def _misread() -> KeyUnavailable:
+    return KeyUnavailable("this is no recovery key, or a letter of it is wrong: compare it again")
+
+
+def _checksum(key: bytes) -> bytes:
+    return hashlib.sha256(b"analect recovery key\0" + key).digest()[:3]
 
 
 def open_kek(
     settings: Settings, store_id: str, random_bytes: RandomBytes, *, fresh: bool
-) -> LocalKek:
+) -> LocalKek | FileKek:
     """The key-encryption key that the settings name.
 
     Args:
@@ -202,7 +282,7 @@ def open_kek(
         return kek_from_passphrase(_passphrase(settings), store_id.encode(), random_bytes)
     path = kek_path(settings)
     refuse_inside_home(settings, path, "keys.kek_file")
-    return kek_from_file(path, random_bytes, create=fresh)
+    return FileKek(path, random_bytes, create=fresh)
 
 
 def kek_path(settings: Settings) -> Path:
