@@ -17,11 +17,12 @@ from copy import deepcopy
 from analect.model.record import Draft
 from analect.privacy.pseudonymise import Pseudonymiser
 
-WORDS = (
+TEXT = (
     "the service answered slowly after release while several users reported that their orders"
     " were missing from the list and the cache showed stale entries for region north until the"
     " worker restarted at noon with a larger heap and fewer threads per node"
-).split()
+)
+WORDS = TEXT.split()
 FACTS = (
     "on 2024-05-17 10:22:31",
     "order 4839201",

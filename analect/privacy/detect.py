@@ -56,7 +56,8 @@ class Detector(Protocol):
 class PrivacyOptions:
     """``detectors``: the built-in kinds to look for. ``allow`` is never replaced, ``deny``
     always; an entry is a literal (any case, whole words) or ``/an RE2 pattern/``. ``names``
-    also looks for names of people (extra package ``presidio-analyzer``)."""
+    also looks for names of people (extra package ``presidio-analyzer``).
+    """
 
     detectors: tuple[str, ...] = KINDS
     allow: tuple[str, ...] = ()

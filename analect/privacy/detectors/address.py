@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv6Address
 
 from analect.privacy.detectors.matching import (
     ASSIGNED,
@@ -27,11 +27,17 @@ _MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 
 # What makes four numbers a version. A product token of a user agent is capitalised: Chrome/1.2.3.4
 _VERSION = re.compile(
-    r"(?:\b(?:versions?|versión|versão|versione|vers|ver|release|releases|build|firmware|driver"
+    r"(?:\b(?:versions?|versión|versão|versione|vers|ver|releases?|build|firmware|driver"
     r"|revision|rev|patch|section|sec|chapter|clause|article|paragraph|rfc|assembly\w*|sdk|tag|oid"
     r"|fileversion|productversion|(?:upgrad|updat|bump|downgrad)(?:e|ed|ing)?(?: from| to)?"
-    r"|версия|版本|バージョン|버전)|[§vr]|\bv\.)[\s:=#\"'(（\]>]{0,6}$"
-    r"|(?:[=~><^!]=|[~^]|==|@)\s?$"
+    r"|chrome|chromium|firefox|edge|safari|opera|python|java|jdk|jre|php|ruby|perl|android|ios|macos"
+    r"|oracle|db2|office|openssl|bios|kernel|plugin|package|\.net|dotnet|labview|flash|acrobat"
+    r"|версия|версии|версию|版本|バージョン|버전)|[§vr]|\bv)[\s:=#\"'(\uff08\]>.]{0,6}$"
+    r"|(?:[=~><^!]=|[~^]|==)\s?$|^#{2,4} \[?$"
+)
+_VERSION_BEHIND = re.compile(
+    rb"[)\]]? ?(?:release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
+    re.IGNORECASE,
 )
 _VERSION_ELSEWHERE = re.compile(r"version['\"]?\s*[:=]\s*['\"]?$")
 _PRODUCT = re.compile(rb"[A-Z][A-Za-z]*(?:/|-)$")
@@ -49,15 +55,15 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
     ):
         return None
     previous = blob[start - 1 : start]
-    if previous in (b".", b"-") and is_word(blob, start - 2):
-        # "10.0.0.1-10.0.0.9" is a range of addresses, "libfoo-1.2.3.4" a package.
-        if previous == b"." or not _RANGE.search(blob[max(0, start - 18) : start]):
-            return None
-    if previous == b"/" and _PRODUCT.search(blob[max(0, start - 24) : start]):
+    # "10.0.0.1-10.0.0.9" is a range of addresses, "libfoo-1.2.3.4" a package.
+    is_range = previous == b"-" and _RANGE.search(blob[max(0, start - 18) : start]) is not None
+    if previous in (b".", b"-") and is_word(blob, start - 2) and not is_range:
         return None
     value = text(blob, start, end)
     parts = value.split(".")
     if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):
+        return None
+    if _is_of_a_product(blob, start, int(parts[0])) or _VERSION_BEHIND.match(blob, end):
         return None
     context = before(blob, start, 28)
     if _VERSION.search(context) or _VERSION_ELSEWHERE.search(context):
@@ -66,6 +72,19 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
 
 
 _RANGE = re.compile(rb"\d\.\d{1,3}-$")
+_HOSTS = re.compile(rb"(?:ssh|scp|sftp|rsync|://)[^\x00\n]*@$")
+
+
+def _is_of_a_product(blob: bytes, start: int, first: int) -> bool:
+    """``Chrome/99.0.0.0`` and ``package@1.2.3.4`` are versions; ``host/10.0.0.1`` and
+    ``root@10.0.0.1`` are not. Addresses that begin below 10 are rare, such versions are not.
+    """
+    head = blob[max(0, start - 24) : start]
+    if head.endswith(b"@"):
+        return first < 10 and _HOSTS.search(head) is None
+    if not head.endswith(b"/") or head.endswith(b"//"):
+        return False
+    return _PRODUCT.search(head) is not None or (first < 10 and is_word(blob, start - 2))
 
 
 def _sentence(blob: bytes, index: int) -> bool:
@@ -94,7 +113,7 @@ def _check_v6(blob: bytes, start: int, end: int) -> Found | None:
 def _is_code(blob: bytes, start: int, value: str) -> bool:
     """C++ and Rust paths, SQL casts, Python slices, byte-wise fingerprints: not addresses."""
     groups = [group for group in value.split(":") if group]
-    if len(groups) < 2 and value not in ("::1",) and not (len(groups) == 1 and len(groups[0]) >= 3):
+    if len(groups) < 2 and value != "::1" and not (len(groups) == 1 and len(groups[0]) >= 3):
         return True
     if len(groups) <= 3 and not any(c.isdigit() for c in value):
         return True

@@ -21,9 +21,68 @@ _UNSPACED = (
 )
 _AFTER_UNSPACED = re.compile(rf".*[{_UNSPACED}](?=[\x00-\x7f])", re.DOTALL)
 _FILES = frozenset(
-    "png jpg jpeg gif svg webp bmp ico css js mjs ts tsx jsx json html htm xml yml yaml txt pdf"
-    " exe dll dylib jar war whl gz tgz bz2 rpm deb csv parquet lock toml ini cfg cpp hpp"
-    " wasm map scss sass less vue md5 sha256".split()
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "bmp",
+        "ico",
+        "css",
+        "js",
+        "mjs",
+        "ts",
+        "tsx",
+        "jsx",
+        "json",
+        "html",
+        "htm",
+        "xml",
+        "yml",
+        "yaml",
+        "txt",
+        "pdf",
+        "exe",
+        "dll",
+        "dylib",
+        "jar",
+        "war",
+        "whl",
+        "gz",
+        "tgz",
+        "bz2",
+        "rpm",
+        "deb",
+        "csv",
+        "parquet",
+        "lock",
+        "toml",
+        "ini",
+        "cfg",
+        "cpp",
+        "hpp",
+        "zip",
+        "rb",
+        "service",
+        "socket",
+        "timer",
+        "target",
+        "mount",
+        "slice",
+        "scope",
+        "device",
+        "swap",
+        "wasm",
+        "map",
+        "scss",
+        "sass",
+        "less",
+        "vue",
+        "md5",
+        "sha256",
+    ]
 )
 _COMMON = frozenset(["com", "org", "net", "edu", "gov", "io", "co", "de", "fr", "uk", "cn"])
 _LABELS_OF_CODE = frozenset(["this", "super", "return", "break", "continue"])
@@ -54,6 +113,7 @@ def _check(blob: bytes, start: int, end: int) -> Found | None:
         ending in _FILES
         or local.lower() in _LABELS_OF_CODE
         or following == b"("
+        or sum(label.isdigit() for label in labels) > 1
         or _RETINA.search(value) is not None
         # git@host:owner/name is an address of a repository
         or (local.lower() in ("git", "hg", "svn") and following in (b":", b"/"))

@@ -8,6 +8,7 @@ neighbour) is said in Python about the few places where it matched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ APART = r"[^0-9A-Za-z_]"
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _DIGITS = frozenset(b"0123456789")
 _JOINERS = frozenset(b"-./:,")
+_SENTENCE_END = re.compile(rb"[a-z]{3}\.$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,13 @@ def stands_alone(blob: bytes, start: int, end: int) -> bool:
     if is_word(blob, start - 1) or is_word(blob, end):
         return False
     if start > 0 and blob[start - 1] in _JOINERS and is_word(blob, start - 2):
-        # "at:415-555-2671" is prose, "12:415" and "a-415" are parts of something longer.
-        return blob[start - 1] in b":," and not is_digit(blob, start - 2)
+        # "at:415-555-2671" and "done.415-555-2671" are prose, "12:415" and "a-415" parts of more.
+        if is_digit(blob, start - 2):
+            return blob[start - 1] == ord(",")
+        return (
+            blob[start - 1] in b":,"
+            or _SENTENCE_END.search(blob[max(0, start - 8) : start]) is not None
+        )
     if end < len(blob) and blob[end] in _JOINERS:
         return not is_digit(blob, end + 1) and not (blob[end] in b"-/" and is_word(blob, end + 1))
     return True

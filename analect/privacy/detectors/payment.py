@@ -86,18 +86,19 @@ def _find_cards(blob: bytes) -> Iterator[Found]:
     while (match := _RUN.search(blob, position)) is not None:
         start, end = match.span()
         position = end
-        if _part_of_a_word(blob, start, end):
-            continue
         groups = [(start + m.start(), start + m.end()) for m in _GROUP.finditer(blob[start:end])]
+        if _in_a_word(blob, start - 1, start - 2):
+            groups = groups[1:]
+        if _in_a_word(blob, end, end + 1):
+            groups = groups[:-1]
         yield from _cards_among(blob, groups)
 
 
-def _part_of_a_word(blob: bytes, start: int, end: int) -> bool:
-    if is_word(blob, start - 1) or is_word(blob, end):
+def _in_a_word(blob: bytes, index: int, beyond: int) -> bool:
+    """Whether the digits go on at ``index`` in a word, or in another part of an identifier."""
+    if is_word(blob, index):
         return True
-    if blob[start - 1 : start] in (b"-", b".") and is_word(blob, start - 2):
-        return True
-    return blob[end : end + 1] in (b"-", b".") and is_word(blob, end + 1)
+    return blob[max(index, 0) : index + 1] in (b"-", b".") and is_word(blob, beyond)
 
 
 def _cards_among(blob: bytes, groups: list[tuple[int, int]]) -> Iterator[Found]:

@@ -8,7 +8,9 @@ need a word such as "phone" in front (a dozen languages).
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
+from analect.privacy.detectors.dialling import NAMES, in_context, is_code, is_date, split_country
 from analect.privacy.detectors.matching import (
     SEPARATOR,
     Found,
@@ -22,26 +24,10 @@ from analect.privacy.detectors.matching import (
     text,
 )
 
-# Country codes and how many digits a national number has there (ITU, rounded outward).
-_COUNTRIES: dict[str, tuple[int, int]] = {
-    "1": (10, 10), "7": (10, 10), "20": (8, 10), "27": (9, 9), "30": (10, 10), "31": (9, 9),
-    "32": (8, 9), "33": (9, 9), "34": (9, 9), "36": (8, 9), "39": (6, 11), "40": (9, 9),
-    "41": (9, 9), "43": (7, 13), "44": (9, 10), "45": (8, 8), "46": (7, 10), "47": (8, 8),
-    "48": (9, 9), "49": (6, 12), "51": (8, 9), "52": (10, 11), "53": (7, 8), "54": (10, 11),
-    "55": (10, 11), "56": (9, 9), "57": (8, 10), "58": (10, 10), "60": (8, 10), "61": (9, 9),
-    "62": (8, 12), "63": (8, 10), "64": (8, 10), "65": (8, 8), "66": (8, 9), "81": (9, 10),
-    "82": (8, 10), "84": (9, 10), "86": (9, 11), "90": (10, 10), "91": (10, 10), "92": (9, 10),
-    "93": (9, 9), "94": (9, 9), "95": (7, 10), "98": (10, 10),
-}  # fmt: skip
-_THREE = re.compile(
-    r"2(?:1[12368]|[2-5]\d|6[0-9]|9[0178])|3(?:5\d|7\d|8[0-35-79])|42[013]|50\d|59\d"
-    r"|6[78]\d|69[0-2]|8(?:0[08]|5[0-9]|7[0-9]|8[0-8])|9(?:6[0-8]|7[0-9]|9[2-8])"
-)
-
 _S = SEPARATOR
 _S2 = rf"(?:{_S}{{1,2}}|{_S}?[()/]{_S}?|\){_S}\(|\){_S}?[()]?)"
 _PLUS = rf"\(?(?:\+|\x{{ff0b}}) ?\(?\d{{1,4}}\)?(?:{_S2}?\d{{1,12}}){{1,6}}"
-_ZEROS = rf"\b00{_S}?[1-9]\d{{0,3}}(?:{_S2}?\d{{2,12}}){{1,6}}"
+_ZEROS = rf"\b00{_S}?[1-9]\d{{0,3}}(?:{_S2}?\d{{1,12}}){{1,6}}"
 _NANP = rf"(?:\b1{_S})?(?:\(\d{{3}}\){_S}{{0,2}}|\b\d{{3}}{_S}|\b\d{{3}}/{_S}?)\d{{3}}{_S}\d{{4}}"
 _TRUNK = (
     rf"(?:\(0\d{{1,4}}\) ?|\b0\d{{1,4}}(?: ?/ ?|{_S}{{1,3}}))"
@@ -54,17 +40,11 @@ _NATIONAL = (
     rf"|\(\d{{2,4}}\) ?\d{{4,5}}{_S}\d{{4}}|\b\d\d 9\d{{4}}-\d{{4}}"  # Brazil, Argentina, Mexico
     rf"|\b[6-9]\d\d \d\d \d\d \d\d|\b1[38]00 \d{{3}} \d{{3}}"  # Spain, Australia
 )
-_NAMES = (
-    r"phones?|telephone|tele|tel|mobile|mob|cell|cellphone|cellular|fax|whatsapp|viber|sms|hotline|telefon\w*"
-    r"|tél|téléphone|telephone|teléfono|telefono|telefone|tlf|tfno|tfn|telefoonnummer|telefoon|móvil|movil|celular"
-    r"|handy|handynummer|mobil\w*|portable|gsm|cep|телефон\w*|тел|моб|电话|手机|手机号|电话号码|電話|電話番号"
-    r"|携帯|携帯電話|전화|전화번호|휴대폰|핸드폰|هاتف|الهاتف|جوال|फ़ोन|फोन|मोबाइल|☎|📞|📱|msisdn|contact number"
-)
-_PHONE_WORD = rf"(?i:{_NAMES})"
+_PHONE_WORD = rf"(?i:{NAMES})"
 _TAIL = r"[^\d\x00\r\n]{0,24}"
 _NAMED = rf"\(?\d{{2,}}(?:{_S2}?\d{{1,}}){{0,6}}"
 _NAMED_TRIGGER = (
-    rf"(?i:{_NAMES}|call|dial|text|reach|ring|number)[^\d\x00\r\n]*(?:\x00:\x00[^\d\x00]*)?"
+    rf"(?i:{NAMES}|call|dial|text|reach|ring|number)[^\d\x00\r\n]*(?:\x00:\x00[^\d\x00]*)?"
     r"\d[^\x00A-Za-z]{0,3}\d[^\x00A-Za-z]{5}"
 )
 _APART = r"[^0-9A-Za-z_.\-/]"
@@ -73,50 +53,13 @@ _ZEROS_TRIGGER = rf"{_APART}00{_S}?[1-9](?:[)(/]|{_S}|\d){{7}}"
 _NANP_TRIGGER = rf"\d{{3}}\)?(?:{_S}|/){{0,2}}\d{{3}}{_S}\d{{4}}"
 _TRUNK_TRIGGER = rf"{_APART}\(?0\d{{1,4}}[)/]?(?:[/]|{_S}){{1,3}}\d{{2,4}}{_S}?\d{{2,4}}"
 _MOBILE_TRIGGER = rf"{_APART}(?:0[67]\d{{8}}|1[3-9]\d{{9}}|0[89]0\d{{8}})"
-_IN_CONTEXT = re.compile(
-    rf"(?:(?<![a-z])(?:{_NAMES})[^\d\r\n]{{0,24}}"
-    r"|\b(?:call|dial|text|ring|reach)(?: (?:me|us|him|her|them|back|now))?(?: (?:at|on))?[\s:]{1,3}"
-    r"|\b(?:my|his|her|our|their|your) (?:\w+ )?number(?: is|:| =)[\s:]{0,3}"
-    r"|(?:tel|sms):)$"
-)
-_CODE_IN_CONTEXT = re.compile(
-    r"(?<![a-z])(?:order|invoice|ticket|case|sku|part|p/n|pn|model|serial|s/n|sn|item|isbn|issn|doi"
-    r"|tracking|track|batch|lot|build|version|ver|rev|uuid|ref|reference|catalog|rma|pmid|commit|hash"
-    r"|timestamp|epoch|unix|confirmation|booking|flight|asin|ean|gtin|upc|imei|imsi|iccid|vin|product|article"
-    r"|bytes|size|offset|seed|account|acct|po|waybill|awb|parcel|shipment|transaction|txn|customer|user|job"
-    r"|run|request|session|record|message|policy|claim|licen[cs]e|patent|bestellnummer|bestellung|rechnung|artikel"
-    r"|commande|facture|pedido|factura|заказ\w*|订单|订单号|编号|注文|注文番号|주문|код|id|pid|no|nr|№|#)"
-    r"(?:[ _.-]{0,2}(?:id|no|nr|num|number|code|ref|#|№|is|was|号|番号)){0,3}[\s.:#=\"'()：]{0,5}$|[#№$€£¥]\s?$"
-)
-_DATE = re.compile(
-    r"(?:\d{4}[./ -]\d{1,2}[./ -]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[./ -](?:0?[1-9]|1[0-2])[./ -](?:19|20)\d\d"
-    r"|(?:0[1-9]|1[0-2])[./-](?:[0-2]\d|3[01])[./-](?:19|20)\d\d|\d\d[.-](?:19|20)\d\d[.-]\d)(?!\d{2,}[ -]\d{3})"
-)
+_SAMPLE = "1234567890"
+"""Not dialled anywhere, and yet everybody's example."""
 _ONLY_BLANKS = re.compile(rb"[\d ]+\Z")
 
 
-def _national(number: str) -> tuple[str, str] | None:
-    """Country code and the rest, where the code exists and the rest has a length it may have."""
-    for width in (1, 2, 3):
-        code = number[:width]
-        lengths = _COUNTRIES.get(code) or (
-            (6, 12) if width == 3 and _THREE.fullmatch(code) else None
-        )
-        if lengths is None:
-            continue
-        rest = number[width:]
-        if rest.startswith("0") and code != "39":
-            rest = rest[1:]  # +49 (0)30: the trunk zero is not dialled
-        if not lengths[0] <= len(rest) <= lengths[1] or len(set(rest)) == 1:
-            return None
-        if code == "1" and (rest[0] in "01"):
-            return None
-        return code, rest
-    return None
-
-
-def _international(blob: bytes, start: int, end: int, number: str) -> Found | None:
-    split = _national(number)
+def _international(start: int, end: int, number: str) -> Found | None:
+    split = split_country(number)
     if split is None:
         return None
     return Found(start, end, f"+{split[0]}{split[1]}")
@@ -133,10 +76,10 @@ def _check_plus(blob: bytes, start: int, end: int) -> Found | None:
     start, end = _trim(blob, start, end)
     if is_word(blob, start - 1) or blob[start - 1 : start] in (b"+", b")") or is_word(blob, end):
         return None
-    found = _international(blob, start, end, digits(blob, start, end))
+    found = _international(start, end, digits(blob, start, end))
     while found is None and (cut := _without_last_group(blob, start, end)) is not None:
         end = cut  # "+44 20 7946 0958 12": the last group is another number
-        found = _international(blob, start, end, digits(blob, start, end))
+        found = _international(start, end, digits(blob, start, end))
     return found
 
 
@@ -150,13 +93,13 @@ def _without_last_group(blob: bytes, start: int, end: int) -> int | None:
 
 
 def _check_zeros(blob: bytes, start: int, end: int) -> Found | None:
-    if not stands_alone(blob, start, end) or _CODE_IN_CONTEXT.search(before(blob, start)):
+    if not _is_apart(blob, start, end) or is_code(before(blob, start)):
         return None
     number = digits(blob, start, end)[2:]
     is_bare = number == blob[start + 2 : end].decode("utf-8", "replace")
-    if is_bare and number[0] in "17" and not _IN_CONTEXT.search(before(blob, start)):
+    if is_bare and number[0] in "17" and not in_context(before(blob, start)):
         return None  # zeros in front of some number
-    return _international(blob, start, end, number)
+    return _international(start, end, number)
 
 
 def _check_nanp(blob: bytes, start: int, end: int) -> Found | None:
@@ -164,8 +107,10 @@ def _check_nanp(blob: bytes, start: int, end: int) -> Found | None:
         return None
     number = digits(blob, start, end)[-10:]
     context = before(blob, start)
-    if not _IN_CONTEXT.search(context):
-        if _CODE_IN_CONTEXT.search(context) or number[0] in "0" or len(set(number)) == 1:
+    if not in_context(context):
+        if is_code(context) or len(set(number)) == 1:
+            return None
+        if number[0] in "01" and number != _SAMPLE:
             return None
         hyphens = b"-" in blob[start:end] or b"(" in blob[start:end] or b"\xe2" in blob[start:end]
         if not hyphens and (number[0] in "01" or number[3] in "01"):
@@ -196,18 +141,17 @@ def _check_trunk(blob: bytes, start: int, end: int) -> Found | None:
     number = digits(blob, start, end)
     value = text(blob, start, end)
     context = before(blob, start)
-    if _IN_CONTEXT.search(context):
+    if in_context(context):
         return Found(start, end, number) if 7 <= len(number) <= 13 else None
-    if not 9 <= len(number) <= 12 or number[1] == "0" or _DATE.match(value):
+    if not 9 <= len(number) <= 12 or number[1] == "0" or is_date(value):
         return None
     groups = re.findall(r"\d+", value)
     is_zip = len(number) == 9 and len(groups[0]) == 5
-    is_row = (
-        len(groups) >= 4
-        and len({int(b) - int(a) for a, b in zip(groups, groups[1:], strict=False)}) == 1
-    )
+    is_decimal = len(groups) == 2 and "." in value
+    is_pairs = {len(group) for group in groups} == {2} and len(groups) != 5
+    is_row = len(groups) >= 4 and len({int(b) - int(a) for a, b in pairwise(groups)}) == 1
     is_clock = blob[end : end + 1] == b":" and is_digit(blob, end + 1)
-    if is_zip or is_row or is_clock or _CODE_IN_CONTEXT.search(context):
+    if is_zip or is_decimal or is_pairs or is_row or is_clock or is_code(context):
         return None
     return Found(start, end, number)
 
@@ -217,9 +161,7 @@ def _check_bare(blob: bytes, start: int, end: int) -> Found | None:
     context = before(blob, start)
     if not stands_alone(blob, start, end) or number.endswith("000000"):
         return None
-    if not _IN_CONTEXT.search(context) and (
-        _CODE_IN_CONTEXT.search(context) or len(set(number)) < 3
-    ):
+    if not in_context(context) and (is_code(context) or len(set(number)) < 3):
         return None
     return Found(start, end, f"+86{number}" if number[0] == "1" else number)
 
@@ -228,7 +170,7 @@ def _check_national(blob: bytes, start: int, end: int) -> Found | None:
     context = before(blob, start)
     if not _is_apart(blob, start, end):
         return None
-    if not _IN_CONTEXT.search(context) and _CODE_IN_CONTEXT.search(context):
+    if not in_context(context) and is_code(context):
         return None
     number = digits(blob, start, end)
     if number[0] == "8" and len(number) == 11:
@@ -242,7 +184,7 @@ def _check_named(blob: bytes, start: int, end: int) -> Found | None:
     if not 7 <= len(number) <= 15 or is_word(blob, start - 1) or is_word(blob, end):
         return None
     context = before(blob, start, 64)
-    if not _IN_CONTEXT.search(context) or _DATE.match(text(blob, start, end)):
+    if not in_context(context) or is_date(text(blob, start, end)):
         return None
     is_plain = number == blob[start:end].decode("utf-8", "replace")
     return Found(

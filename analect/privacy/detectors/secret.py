@@ -75,14 +75,10 @@ _NAME = (
     r"|encryption[_\- ]?key|signing[_\- ]?key|master[_\- ]?key|session[_\- ]?key|webhook[_\- ]?secret|subscription[_\- ]?key"
     r"|credentials?|auth[_\- ]?key|app[_\- ]?key|license[_\- ]?key|x-api-key|secretaccesskey|accesskeyid)"
 )
-_ASSIGNMENT = (
-    rf"(?i:{_NAME})(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}(?:\x00:\x00|\s{{0,3}}(?::=|=>|==?|:|：)\s{{0,3}}|\s(?:is|was|ist|es|est)[: ]\s?)"
-    r"(?:\\?[\"'`]){0,3}[^\x00\s\"'`,;<>(){}\[\]\\]{6,}"
-)
-_ASSIGNMENT_HEAD = pattern(
-    rf"(?i:{_NAME})(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}(?:\x00:\x00|\s{{0,3}}(?::=|=>|==?|:|：)\s{{0,3}}|\s(?:is|was|ist|es|est)[: ]\s?)"
-    r"(?:\\?[\"'`]){0,3}"
-)
+_IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a})\s{0,3}|\s(?:is|was|ist|es|est)[: ]\s?)"
+_HEAD = rf"(?i:{_NAME})(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}{_IS}(?:\\?[\"'`]){{0,3}}"
+_ASSIGNMENT = _HEAD + r"[^\x00\s\"'`,;<>(){}\[\]\\]{6,}"
+_ASSIGNMENT_HEAD = pattern(_HEAD)
 _BEARER = r"(?i:bearer|token) [A-Za-z0-9\-._~+/]{16,}=*"
 _BASIC = r"(?i:basic) [A-Za-z0-9+/]{8,}={0,2}"
 _SIGNATURE = r"[?&;](?:sig|signature|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|code|key|auth)=[A-Za-z0-9%/+_\-]{24,}={0,2}"
@@ -100,7 +96,7 @@ _VENDOR_TRIGGER = (
 )
 _ASSIGNMENT_TRIGGER = (
     r"(?i:key|key.?id|secret|token|passwd|password|passphrase|passwort|contraseña|mot de passe|senha|пароль|密码|パスワード"
-    r"|비밀번호|pwd|credentials?|keyid)(?:_\w{1,12})?[\\\"'\]]*(?:\x00:\x00|\s?(?::=|=>|==?|:|：)|\s(?:is|was|ist|es|est)[: ])"
+    r"|비밀번호|pwd|credentials?|keyid)(?:_\w{1,12})?[\\\"'\]]*(?:\x00:\x00|\s?(?::=|=>|==?|:|\x{ff1a})|\s(?:is|was|ist|es|est)[: ])"
     r"[^\x00]"
 )
 _URL_TRIGGER = r"://[^\x00\s/\"'<>`@]*:[^\x00\s/\"'<>`]*@"
@@ -110,9 +106,12 @@ _PLACEHOLDER = re.compile(
     r"|none$|null$|true$|false$|undefined|env\b|os\.|process\.|config\.|settings\.|self\.|this\.|request\.|secrets?\.|vars?\.|\$|%|@|\{)",
     re.IGNORECASE,
 )
+# A name, a call's object, a path: code and configuration that speak of a secret, not the secret.
 _CODE = re.compile(
-    r"[a-z_]\w*(?:\.[a-z_]\w*)+$|[a-z]+(?:[_\-][a-z]+)+\d?$|/[\w./\-]+$|https?:", re.IGNORECASE
+    r"[A-Za-z_]+(?:\.[A-Za-z_]+)+$|[A-Za-z]+(?:[_\-][A-Za-z]+)+\d?$|/[\w./\-]+$|https?:"
+    r"|[a-z0-9_.\-]+(?:/[a-z0-9_.\-]+)+$"
 )
+_NEXT_PARAMETER = re.compile(r"&\w+=")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.IGNORECASE)
 _PASSWORD = re.compile(r"pass|pwd|contrase|senha|пароль|密码|パスワード|비밀번호", re.IGNORECASE)
 
@@ -140,6 +139,8 @@ def _check_vendor(blob: bytes, start: int, end: int) -> Found | None:
     value = text(blob, start, end)
     body = value.rstrip("-_.")
     end -= len(value) - len(body)
+    if is_word(blob, end):
+        return None  # longer than the vendor's keys are
     return Found(start, end, body) if _is_random(body) or len(set(body)) >= 16 else None
 
 
@@ -170,16 +171,17 @@ def _check_assignment(blob: bytes, start: int, end: int) -> Found | None:
     head = _ASSIGNMENT_HEAD.match(blob, start)
     name = text(blob, start, head.end())
     start = head.end()
-    value = text(blob, start, end).rstrip(".!?:")
+    value = text(blob, start, end).rstrip(".:")
+    value = _NEXT_PARAMETER.split(value)[0]
     end = start + len(value.encode())
     if _PLACEHOLDER.match(value) or blob[end : end + 1] in (b"(", b"[", b"{"):
         return None
     if _CODE.match(value) or _UUID.match(value):
         return Found(start, end, value) if _UUID.match(value) and "key" in name.lower() else None
-    is_assigned = " is" not in name and ":" not in name or ASSIGNED.decode() in name
+    is_assigned = (" is" not in name and ":" not in name) or ASSIGNED.decode() in name
     if _PASSWORD.search(name):
-        strong = _classes(value) >= 3 or (_classes(value) >= 2 and any(c.isdigit() for c in value))
-        return Found(start, end, value) if strong and any(c.isalpha() for c in value) else None
+        is_strong = _classes(value) >= 3 or any(c.isdigit() for c in value)
+        return Found(start, end, value) if is_strong else None
     enough = 12 if is_assigned else 16
     return Found(start, end, value) if len(value) >= enough and _is_random(value) else None
 
