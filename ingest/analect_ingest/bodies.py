@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from analect.model.errors import InvalidQuery, TooLarge
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from analect.model.errors import InvalidQuery, TooLarge
 from analect_ingest.admission import Ticket
 
 
-class Disconnected(Exception):  # noqa: N818
+class Disconnected(Exception):
     """The caller went away in the middle of its body."""
 
 

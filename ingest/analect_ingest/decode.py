@@ -104,23 +104,22 @@ class _Fault:
 
 class _Scanner:
     """The strict JSON scanner. Wrong numbers and repeated names become faults, not errors, so
-    that the other items of an array can go on."""
+    that the other items of an array can go on.
+    """
 
     def __init__(self) -> None:
         self.faults: list[_Fault] = []
-        self._scan = json.JSONDecoder(
+        self._decoder = json.JSONDecoder(
             object_pairs_hook=self._object,
             parse_constant=self._constant,
             parse_float=self._float,
             parse_int=self._integer,
-        ).scan_once
+        )
 
     def scan(self, text: str, place: int) -> tuple[Any, int]:
         """The value at ``place`` and where it ends."""
         try:
-            return self._scan(text, place)
-        except StopIteration as error:
-            raise _malformed(error.value) from None
+            return self._decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
             raise _malformed(error.pos) from None
         except RecursionError:
@@ -274,7 +273,8 @@ def _weight(value: Any) -> int:
 
 def _located(item: Any) -> InvalidInput:
     """The first fault in ``item``, with its path. Names inside a payload may be anyone's, so
-    only those that are plain words are said."""
+    only those that are plain words are said.
+    """
     rest: list[tuple[str, Any]] = [("", item)]
     while rest:
         path, value = rest.pop()
@@ -295,9 +295,7 @@ def _text(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        raise InvalidQuery(
-            f"the body is not UTF-8 (at byte {error.start})", field="body"
-        ) from None
+        raise InvalidQuery(f"the body is not UTF-8 (at byte {error.start})", field="body") from None
 
 
 def _skip(text: str, place: int) -> int:
@@ -311,3 +309,26 @@ def _malformed(place: int) -> InvalidQuery:
     return InvalidQuery(
         f"the body is not valid JSON (at character {place}), or it ends too early", field="body"
     )
+
+
+def decode_value(body: bytes) -> Any:
+    """One JSON value of any kind, as strict as records are.
+
+    Raises:
+        InvalidQuery: it is not JSON, repeats a name, or holds a number out of range or a lone
+            surrogate.
+    """
+    text = _text(body)
+    scanner = _Scanner()
+    value, end = scanner.scan(text, _skip(text, 0))
+    if _skip(text, end) != len(text):
+        raise _malformed(end)
+    if scanner.faults:
+        wrong = _located(value)
+        raise InvalidQuery(str(wrong), field=wrong.field)
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InvalidQuery("the body holds a lone surrogate", field="body") from None
+    return value

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from starlette.responses import Response
-
 from analect.model.errors import (
     AnalectError,
     Conflict,
@@ -21,6 +19,7 @@ from analect.model.errors import (
     TooLarge,
     TransientError,
 )
+from starlette.responses import Response
 
 log = structlog.get_logger(__name__)
 
@@ -91,9 +90,7 @@ def problem_of(error: AnalectError) -> Response:
     status = status_of(error)
     if status == 500:
         log.error("request failed", code=error.code)
-    return problem(
-        status, error.code, str(error), field=error.field, headers=retry_headers(error)
-    )
+    return problem(status, error.code, str(error), field=error.field, headers=retry_headers(error))
 
 
 def retry_headers(error: AnalectError) -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""The outermost layer: request id, key, deadline, access log, metrics, and no stack traces out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import structlog
+from analect.access.api_keys import ApiKeys
+from analect.model.ids import RandomBytes
+from analect.telemetry.http import HttpMetrics
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from analect_ingest.problems import problem, unexpected
+from analect_ingest.serving import STOPPING, Serving
+
+log = structlog.get_logger(__name__)
+
+DEADLINE = "analect.deadline"
+"""Where a request's scope keeps its :class:`asyncio.Timeout`, for streams that lift it."""
+PROBES = frozenset({"/healthz", "/readyz"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REQUEST_ID = re.compile(rb"[0-9a-fA-F-]{8,36}\Z")
+"""Ids that callers may bring: hexadecimal, so that nothing else reaches a log this way."""
+_GONE = 499
+"""What the log says of callers that did not wait."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request as far as it has come."""
+
+    id: str
+    status: int = 0
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: ApiKeys,
+        serving: Serving,
+        metrics: HttpMetrics,
+        deadline: float,
+        open_metrics: bool,
+        random_bytes: RandomBytes,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._serving = serving
+        self._metrics = metrics
+        self._deadline = deadline
+        self._open = PROBES | {"/metrics"} if open_metrics else PROBES
+        self._random_bytes = random_bytes
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock()
+        headers = dict(scope["headers"])
+        exchange = _Exchange(self._request_id(headers.get(b"x-request-id")))
+        id_header = (b"x-request-id", exchange.id.encode())
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), id_header]
+            await send(message)
+
+        structlog.contextvars.bind_contextvars(request_id=exchange.id)
+        try:
+            await self._guarded(scope, receive, answer, exchange, headers.get(b"authorization"))
+        finally:
+            self._note(scope, exchange, self._clock() - started)
+            structlog.contextvars.unbind_contextvars("request_id")
+
+    async def _guarded(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        exchange: _Exchange,
+        authorization: bytes | None,
+    ) -> None:
+        if scope["path"] not in self._open:
+            said = None if authorization is None else authorization.decode("latin-1")
+            if not self._keys.allow(said):
+                self._metrics.refused("unauthenticated")
+                refusal = problem(
+                    401,
+                    "unauthenticated",
+                    "send an API key: `Authorization: Bearer KEY`",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+                await refusal(scope, receive, send)
+                return
+            if self._serving.stopping:
+                self._metrics.refused("stopping")
+                refusal = problem(
+                    503, "stopping", STOPPING, headers={"Retry-After": "1", "Connection": "close"}
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._timed(scope, receive, send, exchange)
+
+    async def _timed(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
+        try:
+            async with asyncio.timeout(self._deadline) as timeout:
+                self._serving.watch(timeout)
+                scope[DEADLINE] = timeout
+                await self._app(scope, receive, send)
+        except TimeoutError:
+            self._metrics.refused("deadline_exceeded")
+            late = problem(
+                503,
+                "deadline_exceeded",
+                "the time for this request ran out; what it wrote may be stored: send it again "
+                "with the same ids",
+                headers={"Retry-After": "1"},
+            )
+            if not exchange.status:
+                await late(scope, receive, send)
+        except Exception:
+            log.exception("request failed unexpectedly")
+            if not exchange.status:
+                await unexpected()(scope, receive, send)
+
+    def _request_id(self, given: bytes | None) -> str:
+        if given is not None and _REQUEST_ID.match(given):
+            return given.decode()
+        return self._random_bytes(8).hex()
+
+    def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        route = _template(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        status = exchange.status or _GONE
+        self._metrics.request(method, route, status, seconds)
+        if scope["path"] not in PROBES:
+            log.info(
+                "request", method=method, route=route, status=status, ms=round(seconds * 1e3, 2)
+            )
+
+
+def _template(scope: Scope) -> str:
+    """The route's template: a path may hold a person's id, a template holds none."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", None) or "none"

@@ -1,0 +1,38 @@
+"""Small JSON bodies: questions, feedback, documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analect.model.errors import InvalidQuery
+from fastapi import Request
+
+from analect_ingest.admission import Admission
+from analect_ingest.bodies import read_body
+from analect_ingest.decode import decode_value
+from analect_ingest.unpack import UnsupportedMedia, unpacker
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body, an object, admitted and bounded like records are.
+
+    Raises:
+        UnsupportedMedia: it is not said to be JSON.
+        InvalidQuery: it is not a JSON object.
+        TooLarge, Overloaded: as for records.
+        Disconnected: nobody is there to hear an answer.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise UnsupportedMedia("Content-Type must be application/json", field="Content-Type")
+    http = request.app.state.settings.http
+    admission: Admission = request.app.state.admission
+    unpack = unpacker(request.headers.get("content-encoding"))
+    with admission.ticket() as ticket:
+        body = await read_body(request.receive, request.headers, ticket, http.max_body_bytes)
+        if unpack is not None:
+            body = unpack(body, http.max_unpacked_bytes)
+        value = decode_value(body)
+    if not isinstance(value, dict):
+        raise InvalidQuery("the body must be a JSON object", field="body")
+    return value
