@@ -219,6 +219,14 @@ class Client:
         where_ = calls.filters(where, tags=tags, dimensions=dimensions, since=since, until=until)
         return self._pages(calls.listing(where_, page_size))
 
+    def list_page(
+        self, *, limit: int = PAGE, cursor: str | None = None, **where: Any
+    ) -> dict[str, Any]:
+        """One page: ``{"items": […], "next": …}``; the filters of :meth:`list`."""
+        said = {name: where.pop(name, None) for name in ("tags", "dimensions", "since", "until")}
+        call = calls.listing(calls.filters(where, **{**said, "tags": said["tags"] or ()}), limit)
+        return self._call(call if cursor is None else call.at(cursor))
+
     def thread(self, thread_id: str, *, page_size: int = PAGE) -> Iterator[dict[str, Any]]:
         """A conversation in order."""
         return self._pages(calls.thread(thread_id, page_size))

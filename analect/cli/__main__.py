@@ -1,0 +1,5 @@
+"""``python -m analect.cli``."""
+
+from analect.cli import main
+
+main()

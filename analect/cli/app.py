@@ -1,0 +1,25 @@
+"""Every command group in one application. What is heavy is imported where a command runs."""
+
+from __future__ import annotations
+
+import typer
+
+from analect.cli import erasing, exchanging, keys, processing, reading, serving, upkeep
+
+EPILOG = (
+    "Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 try again later, 4 it will not work "
+    "like this. The store is the folder --home or ANALECT_HOME names, or the database of "
+    "ANALECT_DATABASE_URL."
+)
+
+app = typer.Typer(
+    help="Keeps what language-model programs say and conclude.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawn help costs a third of a second at every start
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for group in (serving, reading, processing, exchanging, upkeep, erasing, keys):
+    group.register(app)

@@ -1,0 +1,217 @@
+"""export and import."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import typer
+
+from analect.cli.filters import (
+    Kind,
+    Project,
+    Service,
+    Since,
+    Success,
+    Tags,
+    Until,
+    Where,
+    record_filter,
+)
+from analect.cli.session import TERMINAL, Session, command, need_store, say
+from analect.model.errors import InvalidInput
+
+_STANDARD = "-"
+
+
+ExportFormat = Literal["jsonl", "csv", "parquet"]
+ImportFormat = Literal["jsonl", "csv"]
+OnConflict = Literal["skip", "replace", "error"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "export")(export)
+    command(app, "import")(import_file)
+
+
+def export(
+    session: Session,
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="By the file's name unless told.", show_default=False),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            "--subject",
+            help="Everything of one person, documents too; - reads the name from standard input.",
+        ),
+    ] = None,
+    kind: Kind = None,
+    service: Service = None,
+    project: Project = None,
+    success: Success = None,
+    tags: Tags = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write records to a file, which appears whole or not at all.
+
+    Documents of a subject go beside it, into NAME.documents.jsonl.
+    """
+    need_store(session, "export from")
+    from analect.sources.exchange import export_records, format_of
+
+    chosen = format_of(file, form)
+    target = None if file == _STANDARD else Path(file)
+    if target is None and (chosen == "parquet" or subject is not None or session.json):
+        raise typer.BadParameter("Parquet, --subject and --json need a file", param_hint="FILE")
+    person = _standard_line() if subject == _STANDARD else subject
+    wanted = record_filter(
+        subject=person,
+        kind=kind,
+        service=service,
+        project=project,
+        success=success,
+        tags=tags,
+        where=where,
+        since=since,
+        until=until,
+    )
+    done: dict[str, Any] = {"format": chosen, "file": None if target is None else str(target)}
+    with session.service() as analect, session.out.progress("exporting") as progress:
+        records = analect.export(wanted)
+        done["records"] = export_records(
+            records, target, chosen, lambda count: progress(count, None)
+        )
+        if person is not None and target is not None:
+            from analect.sources.exchange import documents_beside, export_documents
+
+            beside = documents_beside(target)
+            done["documents"] = export_documents(analect.subject_data(person)[1], beside)
+            done["documents_file"] = str(beside) if done["documents"] else None
+    if target is not None:
+        session.out.value(done)
+
+
+def import_file(
+    session: Session,
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="From where; - is standard input.")],
+    form: Annotated[
+        ImportFormat | None,
+        typer.Option("--format", help="By the file's name unless told.", show_default=False),
+    ] = None,
+    on_conflict: Annotated[
+        OnConflict,
+        typer.Option(
+            "--on-conflict",
+            help="An id is stored with other content: skip the line; replace what is stored (it "
+            "is erased for good, then the line is stored); or stop with an error.",
+        ),
+    ] = "skip",
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--errors", help="Write refused lines' numbers and reasons here (JSON Lines)."
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin at the first line, not where it stopped.")
+    ] = False,
+) -> None:
+    """Read records from a file; an interrupted import goes on where it stopped.
+
+    A line that is stored already is a duplicate. Refused lines are named, the others stored; the
+    exit code is then 4.
+    """
+    from analect.sources.exchange import format_of
+
+    chosen = format_of(file, form, allowed=("jsonl", "csv"))
+    source = None if file == _STANDARD else Path(file)
+    if source is not None and not source.is_file():
+        raise InvalidInput(f"there is no file {source}", field="file")
+    done = _run_import(session, source, chosen, on_conflict, errors, restart=restart)
+    session.out.value(done)
+    if done["refused"]:
+        if errors is None:
+            say(f"{done['refused']} lines were refused: --errors FILE says which and why")
+        raise typer.Exit(TERMINAL)
+
+
+def _run_import(
+    session: Session,
+    source: Path | None,
+    form: str,
+    on_conflict: OnConflict,
+    errors: Path | None,
+    *,
+    restart: bool,
+) -> dict[str, Any]:
+    from analect.sources.csv_records import read_csv
+    from analect.sources.importing import Checkpoint, Importer, Progress, digest_of
+    from analect.sources.jsonl import JsonLinesWriter, read_json_lines
+
+    settings = session.settings()
+    with ExitStack() as stack:
+        importer = Importer(
+            sink=stack.enter_context(session.service()),
+            progress=Progress(started_at=time.time_ns() // 1000),
+            on_conflict=on_conflict,
+        )
+        stream: IO[bytes] = sys.stdin.buffer
+        if source is not None:
+            stream = stack.enter_context(source.open("rb"))
+            address = settings.database_url
+            store = str(settings.home) if address is None else address.get_secret_value()
+            importer.digest = digest_of(source, store)
+            importer.checkpoint = Checkpoint(settings.home / "imports", importer.digest)
+            if restart:
+                importer.checkpoint.forget()
+            importer.progress = importer.checkpoint.load() or importer.progress
+        resumed = importer.progress.line
+        if resumed:
+            session.out.note(f"going on behind line {resumed} (--restart begins again)")
+        if errors is not None:
+            refusals = stack.enter_context(errors.open("ab" if resumed else "wb"))
+            writer = JsonLinesWriter(refusals)
+            importer.refused = lambda refusal: writer.write_object(_refusal(refusal))
+        progress = stack.enter_context(session.out.progress("importing"))
+        importer.advanced = lambda so_far: progress(so_far.read, None)
+        read = read_csv if form == "csv" else read_json_lines
+        done = importer.run(read(stream, skip=resumed))
+        return {
+            "read": done.read,
+            "stored": done.stored,
+            "duplicates": done.duplicates,
+            "conflicts": done.conflicts,
+            "replaced": done.replaced,
+            "refused": done.refused,
+            "resumed_behind_line": resumed,
+        }
+
+
+def _refusal(refusal: Any) -> dict[str, Any]:
+    said = {
+        "line": refusal.line,
+        "code": refusal.code,
+        "field": refusal.field,
+        "reason": refusal.reason,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _standard_line() -> str:
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise InvalidInput(
+            "nothing came on standard input: send the subject there", field="subject"
+        )
+    return line

@@ -1,0 +1,51 @@
+"""Reading, from the store itself or through a server: the same flat JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from analect.model.query import PageRequest, RecordFilter, SearchRequest
+
+Flat = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of flat objects; ``next`` is the cursor behind it."""
+
+    items: list[Flat]
+    next: str | None = None
+
+
+class Reader(Protocol):
+    """What the reading commands need."""
+
+    def page(self, where: RecordFilter, page: PageRequest) -> Listing:
+        """Records that pass."""
+        ...
+
+    def get(self, record_id: str) -> Flat:
+        """One record."""
+        ...
+
+    def thread(self, thread_id: str) -> Iterator[Flat]:
+        """A conversation in order."""
+        ...
+
+    def search(self, request: SearchRequest) -> Listing:
+        """Hits: ``record``, ``score``, ``highlights`` and perhaps ``explanation``."""
+        ...
+
+    def related(self, record_id: str, depth: int, limit: int) -> Flat:
+        """Nodes and edges."""
+        ...
+
+    def tail(self, after: str | None, *, from_start: bool) -> Iterator[Flat]:
+        """Changes as they happen: ``cursor``, ``operation``, ``id`` and ``record``."""
+        ...
+
+    def status(self) -> Flat:
+        """What an operator wants to see."""
+        ...

@@ -1,0 +1,72 @@
+"""migrate, rebuild and verify."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from analect.cli.session import TERMINAL, Session, command, need_store, say
+
+IndexName = Literal["text", "vectors", "graph"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "migrate")(migrate)
+    command(app, "rebuild")(rebuild)
+    command(app, "verify")(verify)
+
+
+def migrate(session: Session) -> None:
+    """Bring the database to the schema of this release."""
+    session.quiet_logs()
+    from analect.service.wiring import database_url
+    from analect.store.engine import open_engine
+    from analect.store.migrate import migrate as upgrade
+    from analect.store.migrate import schema_version
+
+    settings = session.settings()
+    if settings.database_url is None:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(database_url(settings))
+    try:
+        before = schema_version(engine)
+        now = upgrade(engine)
+    finally:
+        engine.dispose()
+    session.out.value({"before": before, "now": now, "changed": before != now})
+
+
+def rebuild(
+    session: Session,
+    index: Annotated[IndexName, typer.Argument(metavar="INDEX", help="text, vectors or graph.")],
+) -> None:
+    """Make an index again from the truth, while the old one answers."""
+    need_store(session, "rebuild")
+    with session.service() as service, session.out.progress(f"rebuilding {index}") as progress:
+        count = service.rebuild(index, progress)
+    session.out.value({"index": index, "records": count})
+
+
+def verify(
+    session: Session,
+    index: Annotated[IndexName | None, typer.Option("--index", help="Only this one.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
+) -> None:
+    """Compare the indexes with the truth; exit code 4 when they differ and are not mended."""
+    need_store(session, "verify")
+    with session.service() as service:
+        names = [index] if index else service.status()["indexes"].keys()
+        reports = [service.verify(name, repair=repair) for name in names]
+    if session.json:
+        session.out.value({"items": reports, "next": None})
+    else:
+        columns = ("index", "truth", "indexed", "missing", "stale", "orphaned")
+        session.out.table(
+            {name: name for name in columns},
+            ({name: getattr(report, name) for name in columns} for report in reports),
+        )
+    if not repair and not all(report.clean for report in reports):
+        say("they differ: `analect process` if records still wait, else `analect verify --repair`")
+        raise typer.Exit(TERMINAL)
