@@ -21,7 +21,7 @@ from analect.model.record import DRAFT_FIELDS, MAX_DEPTH, Draft, Rejection
 _BLANK = " \t\n\r"
 _space = re.compile(r"[ \t\n\r]*")
 _KNOWN = frozenset(DRAFT_FIELDS)
-_NAMEABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,47}[0-9]{0,3}\Z")
+NAMEABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,47}[0-9]{0,3}\Z")
 """Names of fields that may be said back: words, not numbers, addresses or tokens."""
 _LONGEST_INTEGER = 20
 """Characters of the longest integer of 64 bits, sign included."""
@@ -237,7 +237,7 @@ def _reject(decoded: Decoded, item: Any, error: InvalidInput) -> None:
 
 def _unknown(item: dict[str, Any]) -> InvalidInput:
     names = sorted(item.keys() - _KNOWN)
-    said = [name if _NAMEABLE.match(name) else f"({len(name)} characters)" for name in names[:8]]
+    said = [name if NAMEABLE.match(name) else f"({len(name)} characters)" for name in names[:8]]
     return InvalidInput(
         f"unknown field {', '.join(said)}: put what has no field of its own into dimensions, "
         "measures or attributes",
@@ -284,7 +284,7 @@ def _located(item: Any) -> InvalidInput:
             rest.extend(
                 (f"{path}.{said}" if path else said, inner)
                 for name, inner in value.items()
-                for said in (name if _NAMEABLE.match(name) else "*",)
+                for said in (name if NAMEABLE.match(name) else "*",)
             )
         elif isinstance(value, list):
             rest.extend((f"{path}[{index}]", inner) for index, inner in enumerate(value))

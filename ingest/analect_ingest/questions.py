@@ -23,6 +23,8 @@ from analect.model.query import (
 )
 from analect.model.record import MAX_SHORT, NUMBER_FIELDS, TEXT_FIELDS
 
+from analect_ingest.decode import NAMEABLE
+
 Pairs = Iterable[tuple[str, str]]
 """Parameters as they came: names may repeat."""
 
@@ -219,8 +221,8 @@ def _check_value(name: str, value: str) -> None:
 
 
 def _said(name: str) -> str:
-    """A parameter's name as a message may say it: ours are, what else came may be anything."""
-    return name if name in NAMES or name in _ELSEWHERE else "(unknown)"
+    """A parameter's name as a message may say it: what came may be anything, so only words are."""
+    return name if NAMEABLE.match(name) else "(unknown)"
 
 
 def _check_tier(question: _Question) -> None:
@@ -322,6 +324,3 @@ _READERS: dict[str, Callable[[_Question, str, str], None]] = {
 }
 NAMES = frozenset(_READERS)
 """Every parameter of a filter or page; ``dim.NAME`` besides."""
-_ELSEWHERE = frozenset(
-    {"q", "mode", "tier", "explain", "after", "order", "depth", "owner", "version", "wait"}
-)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from analect.model.errors import InvalidInput
-from analect.model.ids import parse_id
+from analect.model.errors import InvalidInput, NotFound
+from analect.model.ids import RecordId, parse_id
 from analect.model.query import SearchRequest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
@@ -118,7 +118,7 @@ class Reading:
     async def record(self, request: Request) -> Response:
         """One record, its payload opened."""
         _no_parameters(request)
-        found = await self._read("record", self._service.get, request.path_params["id"])
+        found = await self._read("record", self._service.get, _record_id(request))
         return present.json_response(present.record(found))
 
     async def thread(self, request: Request) -> Response:
@@ -136,14 +136,14 @@ class Reading:
     async def related(self, request: Request) -> Response:
         """Nodes and edges around a record."""
         depth, limit = questions.related_question(request.query_params.multi_items())
-        record_id = parse_id(request.path_params["id"])
+        record_id = _record_id(request)
         found = await self._read("related", self._service.related, record_id, depth, limit)
         return present.json_response(present.subgraph(found))
 
     async def feedback_of(self, request: Request) -> Response:
         """The evaluations that point at a record."""
         _no_parameters(request)
-        record_id = parse_id(request.path_params["id"])
+        record_id = _record_id(request)
         await self._read("record", self._service.get, record_id)
         found = await self._read("feedback", self._service.feedback_of, [record_id])
         records = found.get(record_id, [])
@@ -158,9 +158,7 @@ class Reading:
             if name not in _RATINGS:
                 raise InvalidInput(f"there are only {', '.join(_RATINGS)} here", field="body")
         _check_feedback(said)
-        stored = await self._context.in_thread(
-            self._service.feedback, request.path_params["id"], **said
-        )
+        stored = await self._context.in_thread(self._service.feedback, _record_id(request), **said)
         return present.json_response({"id": stored}, 201)
 
     async def search(self, request: Request) -> Response:
@@ -188,6 +186,18 @@ class Reading:
         found = await self._context.in_thread(call, *args)
         self._context.telemetry.finding.read(kind, perf_counter() - started)
         return found
+
+
+def _record_id(request: Request) -> RecordId:
+    """The id in the path; what is no id of ours is nowhere."""
+    try:
+        return parse_id(request.path_params["id"])
+    except InvalidInput as error:
+        raise NotFound(
+            "there is no record with this id: ids are UUIDv7; look for an id of your own with "
+            "/v1/records?external_id=",
+            field="id",
+        ) from error
 
 
 def _no_parameters(request: Request) -> None:
