@@ -7,7 +7,9 @@ mix is fixed and every class has the same weight in it; classes in brackets show
 out of the mix.
 
 Found on the way (1,000,000 records): BM25 of FTS5 costs 1.2 µs a match and 20 ns for every record
-that holds a word, to know how rare the word is. Reading ``facets`` for every match instead of every
+that holds a word, to know how rare the word is. So words in nearly
+every record are matched but not scored (BM25 gives them nothing): two to four times faster, scores
+the same to 1e-5. Reading ``facets`` for every match instead of every
 hit of the page doubled the time. Merging all segments into one made no difference to searches.
 Of 75 µs a record when indexing, 59 are FTS5's own and 8 the preparation in Python.
 """
@@ -23,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
 from analect.index.protocols import Facets, TextDocument
 from analect.index.text import EmbeddedTextIndex
 from analect.model.ids import new_id

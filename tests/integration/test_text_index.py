@@ -3,6 +3,7 @@ import sqlite3
 import threading
 
 import pytest
+
 from analect.index.text import EmbeddedTextIndex
 from analect.index.text.database import VERSION
 from analect.model.errors import ConfigurationError, Conflict, Corrupt
@@ -223,3 +224,32 @@ def test_a_killed_rebuild_misleads_nobody(index, tmp_path):
         fresh.upsert([document(n, "text") for n in (1, 2)])
     assert numbers(index, "text") == [2, 1]
     assert [path.name for path in folder.glob("text-*.db")] == ["text-8.db"]
+
+
+def test_words_in_nearly_every_record_must_match_but_are_not_counted(index, monkeypatch):
+    """Leaving them out of the score changes it by no more than BM25's smallest weight."""
+    index.upsert(
+        [
+            document(
+                n, " ".join(["the"] + ["rare"] * (n % 7 == 0) * (1 + n % 3) + ["pad"] * (n % 5))
+            )
+            for n in range(300)
+        ]
+    )
+    index.upsert([document(300, "rare alone"), document(301, "the rare thing")])
+    index.delete([document(301, "").facets.id])
+    whole = index.search("the rare -thing", ALL, 100, None)
+    monkeypatch.setattr("analect.index.text.ranking.MANY", 10)
+    monkeypatch.setattr("analect.index.text.ranking.SAMPLE", 100)
+    some = index.search("the rare -thing", ALL, 100, None)
+    assert len(some) == 43
+    assert {hit.id for hit in some} == {hit.id for hit in whole}
+    scores = {hit.id: hit.score for hit in whole}
+    assert all(abs(hit.score - scores[hit.id]) < 1e-4 for hit in some)
+    assert some != whole  # the other way was taken
+    assert numbers(index, "the") == [hit for hit in numbers(index, "the") if hit < 300]
+    walked, behind = [], None
+    while page := index.search("the rare", ALL, 7, behind):
+        walked.extend(page)
+        behind = (page[-1].score, page[-1].id)
+    assert walked == index.search("the rare", ALL, 100, None)

@@ -2,12 +2,13 @@ import sqlite3
 import unicodedata
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from analect.index.text.expression import parse
 from analect.index.text.highlight import snippets
 from analect.index.text.tokens import searchable, spans, words
 from analect.model.errors import InvalidQuery
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 TEXTS = st.text(
     st.one_of(

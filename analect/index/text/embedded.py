@@ -43,7 +43,7 @@ class EmbeddedTextIndex:
     Ranking is BM25 over the whole index. Of a question that more than ``ranked`` records match,
     only the ``ranked`` that arrived last are scored and can be found: common words lead to recent
     records, rare ones reach all the way back, and filters count before the limit, so a narrower
-    question reaches further.
+    question reaches further. Words that nearly every record holds must match but add no score.
 
     Args:
         folder: where the files are; made when absent.
