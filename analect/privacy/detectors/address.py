@@ -26,20 +26,19 @@ _V6_TRIGGER = r"(?::[0-9A-Fa-f]{1,4}){6}|[0-9A-Fa-f]::|::[0-9A-Fa-f]"
 _MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 
 # What makes four numbers a version. A product token of a user agent is capitalised: Chrome/1.2.3.4
-_VERSION = re.compile(
-    r"(?:\b(?:versions?|versión|versão|versione|vers|ver|releases?|build|firmware|driver"
-    r"|revision|rev|patch|section|sec|chapter|clause|article|paragraph|rfc|assembly\w*|sdk|tag|oid"
-    r"|fileversion|productversion|(?:upgrad|updat|bump|downgrad)(?:e|ed|ing)?(?: from| to)?"
-    r"|chrome|chromium|firefox|edge|safari|opera|python|java|jdk|jre|php|ruby|perl|android|ios|macos"
-    r"|oracle|db2|office|openssl|bios|kernel|plugin|package|\.net|dotnet|labview|flash|acrobat"
-    r"|версия|версии|версию|版本|バージョン|버전)|[§vr]|\bv)[\s:=#\"'(\uff08\]>.]{0,6}$"
-    r"|(?:[=~><^!]=|[~^]|==)\s?$|^#{2,4} \[?$"
+_VERSION = pattern(
+    r"(?i)(?:\b(?:versions?|versione|vers|ver|releases?|build|firmware|driver|revision|rev|patch"
+    r"|section|sec|chapter|clause|article|paragraph|rfc|assembly\w*|sdk|oid|fileversion"
+    r"|productversion|(?:upgrad|downgrad|bump)(?:e|ed|ing)?(?: from| to)?|chrome|chromium|firefox"
+    r"|safari|python|java|jdk|jre|php|ruby|perl|android|ios|macos|oracle|db2|office|openssl|bios"
+    r"|kernel|plugin|package|dotnet|acrobat|\w*_version|\w+version)|\.net"
+    r"|versión|versão|версия|версии|версию|版本|バージョン|버전)[\s:=#\"'(\x{ff08}\]>.]{0,6}$"
+    r"|(?:§|\b[vr])[ .]{0,2}$|(?:[=~><^!]=|[~^]|==)\s?$|^#{2,4} \[?$"
 )
 _VERSION_BEHIND = re.compile(
     rb"[)\]]? ?(?:release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
     re.IGNORECASE,
 )
-_VERSION_ELSEWHERE = re.compile(r"version['\"]?\s*[:=]\s*['\"]?$")
 _PRODUCT = re.compile(rb"[A-Z][A-Za-z]*(?:/|-)$")
 
 
@@ -65,8 +64,7 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
         return None
     if _is_of_a_product(blob, start, int(parts[0])) or _VERSION_BEHIND.match(blob, end):
         return None
-    context = before(blob, start, 28)
-    if _VERSION.search(context) or _VERSION_ELSEWHERE.search(context):
+    if _VERSION.search(before(blob, start, 28)):
         return None
     return Found(start, end, value)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from analect.privacy.detectors.matching import pattern
+
 # Country codes and how many digits a national number has there (ITU, rounded outward).
 _COUNTRIES: dict[str, tuple[int, int]] = {
     "1": (10, 10), "7": (10, 10), "20": (8, 10), "27": (9, 9), "30": (10, 10), "31": (9, 9),
@@ -30,28 +32,30 @@ NAMES = (
 _FILLERS = (
     "numbers?|num|no|nr|is|was|ist|war|es|est|sont|at|on|to|with|me|us|him|her|them|my|the|a|an|or|und|et|y|o|and|here|via"
     "|home|work|office|mobile|cell|private|direct|line|contact|main|business|day|evening|emergency|toll|free|intl|ext"
-    "|numero|nummer|number|mi|mon|ma|meine|mein|unter|au|em|al|il|su|please|now|back|again|anytime|today|tomorrow|tonight"
+    "|numero|nummer|mi|mon|ma|meine|mein|unter|au|em|al|il|su|please|now|back|again|anytime|today|tomorrow|tonight"
     "|str|string|value|x|p|e|tel|phone|fax|sms|whatsapp|de|do|da|del|della|lautet|auf"
 )
-_TAIL = rf"(?:[^\x00-\x7f\d]|[\s:=\-(\[\]\"'`.+/#,;|>{{}}_*?!&)]|(?<![a-z])(?:{_FILLERS})(?![a-z])|(?:number|nr|num|no)(?![a-z])){{0,24}}"
-_IN_CONTEXT = re.compile(
-    rf"(?:(?:(?<![a-z])|(?<=home|work|user|cell)|(?<=office|mobile)|(?<=contact)|(?<=customer|business|employee))(?:{NAMES})(?:es|s)?(?![a-z](?<!number))"
-    rf"{_TAIL}"
-    r"|\b(?:call|dial|text|ring|reach|contact)(?:ing|ed)?(?: (?:me|us|him|her|it|them|back|now|out))?(?: (?:at|on|to))?[\s:]{1,3}"
-    r"|\b(?:my|his|her|our|their|your|the) (?:\w+ )?number(?: is|:| =)[\s:]{0,3}"
-    r"|(?:tel|sms):)$"
+_FILLING = rf"(?:\x00:\x00|[^\x00-\x7f]|[\s:=\-(\[\]\"'`.+/#,;|>{{}}_*?!&)]|\b(?:{_FILLERS})(?:\b|_)|number|nr)*"
+CALLED = (
+    rf"(?i:(?:[^a-z]|home|work|user|cell|office|mobile|contact|customer|business|employee)(?:{NAMES})"
+    rf"(?:es|s)?{_FILLING}"
+    r"|\b(?:call|dial|text|ring|reach|contact)(?:ing|ed)?(?: (?:me|us|him|her|it|them|back|now|out))?"
+    r"(?: (?:at|on|to))?[\s:+(]{1,3}"
+    r"|\b(?:my|his|her|our|their|your|the) (?:\w+ )?number(?: is|:| =)[\s:+(]{0,3}"
+    r"|(?:tel|sms):)"
 )
-_CODE_IN_CONTEXT = re.compile(
-    r"(?<![a-z])(?:order|invoice|ticket|case|sku|part|p/n|pn|model|serial|s/n|sn|item|isbn|issn|doi"
+"""In front of a number: it is a telephone's."""
+_CODE = pattern(
+    r"(?i)(?:(?:^|[^a-z])(?:order|invoice|ticket|case|sku|part|p/n|pn|model|serial|s/n|sn|item|isbn|issn|doi"
     r"|tracking|track|batch|lot|build|version|ver|rev|uuid|ref|reference|catalog|rma|pmid|commit|hash"
     r"|timestamp|epoch|unix|confirmation|booking|flight|asin|ean|gtin|upc|imei|imsi|iccid|vin|product|article"
     r"|bytes|size|offset|seed|account|acct|po|waybill|awb|parcel|shipment|transaction|txn|customer|user|job"
     r"|run|request|session|record|message|policy|claim|licen[cs]e|patent|bestellnummer|bestellung|rechnung|artikel"
-    r"|commande|facture|pedido|factura|заказ\w*|订单|订单号|编号|注文|注文番号|주문|код|id|pid|no|nr|№|#)"
-    r"(?:[ _.-]{0,2}(?:id|no|nr|num|number|code|ref|#|№|is|was|号|番号)){0,3}[\s.:#=\"'()\uff1a]{0,5}$|[#№$€£¥]\s?$"
+    r"|commande|facture|pedido|factura|id|pid|no|nr|#)|заказ\pL*|订单|订单号|编号|注文|注文番号|주문|код|№)"
+    r"(?:[ _.\-]{0,2}(?:id|no|nr|num|number|code|ref|#|№|is|was|号|番号)){0,3}[\s.:#=\"'()\x{ff1a}]{0,5}$|[#№$€£¥]\s?$"
 )
 _DATE = re.compile(
-    r"(?:\d{4}[./ -]\d{1,2}[./ -]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[./ -](?:0?[1-9]|1[0-2])[./ -](?:19|20)\d\d"
+    r"(?:(?:19|20)\d\d[./ -]\d{1,2}[./ -]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[./ -](?:0?[1-9]|1[0-2])[./ -](?:19|20)\d\d"
     r"|(?:0[1-9]|1[0-2])[./-](?:[0-2]\d|3[01])[./-](?:19|20)\d\d|\d\d[.-](?:19|20)\d\d[.-]\d)(?!\d{2,}[ -]\d{3})"
 )
 
@@ -76,14 +80,9 @@ def split_country(number: str) -> tuple[str, str] | None:
     return None
 
 
-def in_context(context: str) -> bool:
-    """Whether what stands in front of a number says that it is a telephone's."""
-    return _IN_CONTEXT.search(context) is not None
-
-
-def is_code(context: str) -> bool:
+def is_code(context: bytes) -> bool:
     """Whether what stands in front of a number says that it is an order's, a version's, …"""
-    return _CODE_IN_CONTEXT.search(context) is not None
+    return _CODE.search(context) is not None
 
 
 def is_date(value: str) -> bool:

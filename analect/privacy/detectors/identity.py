@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
-from analect.privacy.detectors.matching import Found, Rule, before, digits, rule, stands_alone
+from analect.privacy.detectors.matching import (
+    Found,
+    Rule,
+    before,
+    digits,
+    pattern,
+    rule,
+    stands_alone,
+)
 
 _DASH = r"[\-\x{2010}-\x{2015}]"
 _SOURCE = rf"\d{{3}}(?:{_DASH}\d\d{_DASH}|[ .]\d\d[ .]|\x{{a0}}\d\d\x{{a0}}|\d\d)\d{{4}}"
@@ -12,11 +18,11 @@ _TRIGGER = (
     rf"\d{{3}}{_DASH}\d\d{_DASH}\d{{4}}"
     r"|(?i:ssn|social|tax|seguro|s\.s\.)[^\d\x00]*(?:\x00:\x00[^\d\x00]*)?\d{3}[ .\x{a0}]?\d\d[ .\x{a0}]?\d{4}"
 )
-_WORD = re.compile(
-    r"(?:ssn|s\.s\.n?|social|soc\.? ?sec|seguro social|taxpayer|tax id|tin\b)\D{0,32}$"
+_WORD = pattern(
+    r"(?i)(?:ssn|s\.s\.n?|social|soc\.? ?sec|seguro social|taxpayer|tax id|tin\b)\D{0,32}$"
 )
-_OTHER = re.compile(
-    r"(?:part|sku|order|model|serial|invoice|item|catalog|product|p/n|\bpn|s/n|isbn|cas|lot|batch"
+_OTHER = pattern(
+    r"(?i)(?:part|sku|order|model|serial|invoice|item|catalog|product|p/n|\bpn|s/n|isbn|cas|lot|batch"
     r"|tracking|ticket|version)(?:[ _-]?(?:no|nr|num|number|id|code|#))?[\s.:#=\"']{0,4}$"
 )
 

@@ -58,19 +58,24 @@ def pattern(source: str) -> Any:
 
 
 def finder(source: str, check: Check) -> Callable[[bytes], Iterator[Found]]:
-    """Search with ``source``; where ``check`` says no, go on behind the first word of the match."""
+    """Search with ``source``; where ``check`` says no, go on behind the first word of the match.
+
+    Where ``source`` has a group, what is judged is the group, and the rest its context.
+    """
     compiled = pattern(source)
+    group = compiled.groups
     word = pattern(r"[^A-Za-z0-9_\x{80}-\x{10ffff}]*[A-Za-z0-9_\x{80}-\x{10ffff}]+|(?s:.)")
 
     def find(blob: bytes) -> Iterator[Found]:
         position = 0
         while (match := compiled.search(blob, position)) is not None:
-            found = check(blob, match.start(), match.end())
+            start, end = match.span(group)
+            found = check(blob, start, end)
             if found is None:
-                position = min(word.match(blob, match.start()).end(), max(match.end(), 1))
+                position = min(word.match(blob, start).end(), max(end, 1))
             else:
                 yield found
-                position = max(found.end, match.start() + 1)
+                position = max(found.end, start + 1)
 
     return find
 
@@ -117,7 +122,7 @@ def stands_alone(blob: bytes, start: int, end: int) -> bool:
     return True
 
 
-def before(blob: bytes, start: int, width: int = 40) -> str:
-    """Up to ``width`` bytes in front, lower-case, the key included where the text is a value."""
+def before(blob: bytes, start: int, width: int = 40) -> bytes:
+    """Up to ``width`` bytes in front, the key included where the text is a value."""
     piece = blob[max(0, start - width) : start].replace(ASSIGNED, b": ")
-    return piece[piece.rfind(b"\0") + 1 :].decode("utf-8", "ignore").lower()
+    return piece[piece.rfind(b"\0") + 1 :]

@@ -55,8 +55,8 @@ _SHAPES = frozenset(
 )  # fmt: skip
 _RUN = pattern(rf"\d(?:{SEPARATOR}?\d){{12,}}")
 _GROUP = re.compile(rb"\d+")
-_CARD_WORD = re.compile(
-    r"(?:card|visa|karte|carte|tarjeta|cartão|carta|卡|カード|карт|카드|pan\b|cc\b)"
+_CARD_WORD = pattern(
+    r"(?i)(?:card|visa|karte|carte|tarjeta|cartão|carta|卡|カード|карт|카드|pan\b|cc\b)"
 )
 _MOST_DIGITS = 19
 

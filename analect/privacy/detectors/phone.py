@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from analect.privacy.detectors.dialling import NAMES, in_context, is_code, is_date, split_country
+from analect.privacy.detectors.dialling import CALLED, NAMES, is_code, is_date, split_country
 from analect.privacy.detectors.matching import (
     SEPARATOR,
     Found,
@@ -40,10 +40,8 @@ _NATIONAL = (
     rf"|\(\d{{2,4}}\) ?\d{{4,5}}{_S}\d{{4}}|\b\d\d 9\d{{4}}-\d{{4}}"  # Brazil, Argentina, Mexico
     rf"|\b[6-9]\d\d \d\d \d\d \d\d|\b1[38]00 \d{{3}} \d{{3}}"  # Spain, Australia
 )
-_PHONE_WORD = rf"(?i:{NAMES})"
-_TAIL = r"[^\d\x00\r\n]{0,24}"
-_NAMED = rf"\(?\d{{2,}}(?:{_S2}?\d{{1,}}){{0,6}}"
-_NAMED_TRIGGER = (
+_CALLED = rf"{CALLED}(\(?\d{{2,}}(?:{_S2}?\d+){{0,6}})"
+_CALLED_TRIGGER = (
     rf"(?i:{NAMES}|call|dial|text|reach|ring|number)[^\d\x00\r\n]*(?:\x00:\x00[^\d\x00]*)?"
     r"\d[^\x00A-Za-z]{0,3}\d[^\x00A-Za-z]{5}"
 )
@@ -96,8 +94,7 @@ def _check_zeros(blob: bytes, start: int, end: int) -> Found | None:
     if not _is_apart(blob, start, end) or is_code(before(blob, start)):
         return None
     number = digits(blob, start, end)[2:]
-    is_bare = number == blob[start + 2 : end].decode("utf-8", "replace")
-    if is_bare and number[0] in "17" and not in_context(before(blob, start)):
+    if number[0] in "17" and len(number) == end - start - 2:
         return None  # zeros in front of some number
     return _international(start, end, number)
 
@@ -106,16 +103,12 @@ def _check_nanp(blob: bytes, start: int, end: int) -> Found | None:
     if blob[start - 1 : start] == b"+" or not _is_apart(blob, start, end):
         return None
     number = digits(blob, start, end)[-10:]
-    context = before(blob, start)
-    if not in_context(context):
-        if is_code(context) or len(set(number)) == 1:
-            return None
-        if number[0] in "01" and number != _SAMPLE:
-            return None
-        hyphens = b"-" in blob[start:end] or b"(" in blob[start:end] or b"\xe2" in blob[start:end]
-        if not hyphens and (number[0] in "01" or number[3] in "01"):
-            return None
-    return Found(start, end, f"+1{number}" if number[0] not in "01" else number)
+    if len(set(number)) == 1 or (number[0] in "01" and number != _SAMPLE):
+        return None
+    hyphens = any(mark in blob[start:end] for mark in (b"-", b"(", b"\xe2"))
+    if (not hyphens and number[3] in "01") or is_code(before(blob, start)):
+        return None
+    return Found(start, end, f"+1{number}")
 
 
 def _is_apart(blob: bytes, start: int, end: int) -> bool:
@@ -140,9 +133,6 @@ def _check_trunk(blob: bytes, start: int, end: int) -> Found | None:
         return None
     number = digits(blob, start, end)
     value = text(blob, start, end)
-    context = before(blob, start)
-    if in_context(context):
-        return Found(start, end, number) if 7 <= len(number) <= 13 else None
     if not 9 <= len(number) <= 12 or number[1] == "0" or is_date(value):
         return None
     groups = re.findall(r"\d+", value)
@@ -151,47 +141,44 @@ def _check_trunk(blob: bytes, start: int, end: int) -> Found | None:
     is_pairs = {len(group) for group in groups} == {2} and len(groups) != 5
     is_row = len(groups) >= 4 and len({int(b) - int(a) for a, b in pairwise(groups)}) == 1
     is_clock = blob[end : end + 1] == b":" and is_digit(blob, end + 1)
-    if is_zip or is_decimal or is_pairs or is_row or is_clock or is_code(context):
+    if is_zip or is_decimal or is_pairs or is_row or is_clock or is_code(before(blob, start)):
         return None
     return Found(start, end, number)
 
 
 def _check_bare(blob: bytes, start: int, end: int) -> Found | None:
     number = digits(blob, start, end)
-    context = before(blob, start)
-    if not stands_alone(blob, start, end) or number.endswith("000000"):
+    is_round = number.endswith("000000") or len(set(number)) < 3
+    if is_round or not stands_alone(blob, start, end) or is_code(before(blob, start)):
         return None
-    if not in_context(context) and (is_code(context) or len(set(number)) < 3):
-        return None
-    return Found(start, end, f"+86{number}" if number[0] == "1" else number)
+    return Found(start, end, _dialled(number))
 
 
 def _check_national(blob: bytes, start: int, end: int) -> Found | None:
-    context = before(blob, start)
-    if not _is_apart(blob, start, end):
+    if not _is_apart(blob, start, end) or is_code(before(blob, start)):
         return None
-    if not in_context(context) and is_code(context):
-        return None
-    number = digits(blob, start, end)
-    if number[0] == "8" and len(number) == 11:
-        return Found(start, end, f"+7{number[1:]}")
-    return Found(start, end, f"+86{number}" if number[0] == "1" and len(number) == 11 else number)
+    return Found(start, end, _dialled(digits(blob, start, end)))
 
 
-def _check_named(blob: bytes, start: int, end: int) -> Found | None:
+def _check_called(blob: bytes, start: int, end: int) -> Found | None:
     start, end = _trim(blob, start, end)
     number = digits(blob, start, end)
-    if not 7 <= len(number) <= 15 or is_word(blob, start - 1) or is_word(blob, end):
+    if not 7 <= len(number) <= 15 or is_word(blob, end) or is_date(text(blob, start, end)):
         return None
-    context = before(blob, start, 64)
-    if not in_context(context) or is_date(text(blob, start, end)):
-        return None
-    is_plain = number == blob[start:end].decode("utf-8", "replace")
-    return Found(
-        start,
-        end,
-        f"+1{number}" if is_plain and len(number) == 10 and number[0] in "23456789" else number,
-    )
+    return Found(start, end, _dialled(number))
+
+
+def _dialled(number: str) -> str:
+    """With its country code where the form alone tells the country, else as it is dialled there."""
+    if number.startswith("00") and (split := split_country(number[2:])):
+        return f"+{split[0]}{split[1]}"
+    if len(number) == 11 and number[0] == "1" and number[1] in "3456789":
+        return f"+86{number}"
+    if len(number) == 11 and number[0] == "8":
+        return f"+7{number[1:]}"
+    if len(number) == 10 and number[0] in "23456789":
+        return f"+1{number}"
+    return number
 
 
 RULES: tuple[Rule, ...] = (
@@ -201,5 +188,5 @@ RULES: tuple[Rule, ...] = (
     rule("phone", _NATIONAL, _check_national),
     rule("phone", _TRUNK, _check_trunk, trigger=_TRUNK_TRIGGER),
     rule("phone", _MOBILE, _check_bare, trigger=_MOBILE_TRIGGER),
-    rule("phone", _NAMED, _check_named, trigger=_NAMED_TRIGGER),
+    rule("phone", _CALLED, _check_called, trigger=_CALLED_TRIGGER),
 )
