@@ -58,13 +58,13 @@ class Indexes:
             return []
         if name == "text":
             words = [TextDocument(facets_of(record), text_of(record)) for record in records]
-            return cast(TextIndex, target).upsert(words)
+            return cast("TextIndex", target).upsert(words)
         if name == "graph":
-            return cast(GraphIndex, target).upsert([GraphRecord(facets_of(r)) for r in records])
+            return cast("GraphIndex", target).upsert([GraphRecord(facets_of(r)) for r in records])
         if self.embedder is None:
             raise InvalidInput("the vector index has no embedder", field="embeddings.model")
         rows = self.embedder.embed([text_of(record) for record in records])
-        return cast(VectorIndex, target).upsert(
+        return cast("VectorIndex", target).upsert(
             [VectorDocument(facets_of(r), row) for r, row in zip(records, rows, strict=True)]
         )
 

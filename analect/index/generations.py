@@ -13,10 +13,10 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Generic, Protocol, TypeVar
 
 from analect.index.sqlite_file import translated
@@ -48,7 +48,9 @@ class _Held(Generic[F]):
 
 
 class Generations(Generic[F]):
-    """``open_file(stem, create)`` opens the files ``<stem>.*``; without ``create`` they must be there."""
+    """``open_file(stem, create)`` opens the files ``<stem>.*``; without ``create`` a missing one is
+    ``Corrupt``.
+    """
 
     def __init__(self, folder: Path, name: str, open_file: Callable[[Path, bool], F]) -> None:
         self._folder = folder
@@ -163,13 +165,19 @@ class Generations(Generic[F]):
     def _points_to(self, number: int) -> bool:
         return self._pointer.exists() and self._pointer.read_text() == str(number)
 
-    def _switch(self, number: int) -> None:
-        temporary = self._pointer.with_suffix(".switching")
+    def _switch(self, number: int, *, first: bool = False) -> None:
+        """Write the pointer in one step; ``first``: unless there is one already."""
+        temporary = self._folder / f"{self._name}.switching-{os.getpid()}-{get_ident()}"
         with temporary.open("w") as file:
             file.write(str(number))
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._pointer)
+        if first:
+            with suppress(FileExistsError):
+                os.link(temporary, self._pointer)
+            temporary.unlink()
+        else:
+            temporary.replace(self._pointer)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -215,10 +223,7 @@ class Generations(Generic[F]):
                 raise EngineUnavailable(f"the {self._name} index is closed")
             held = self._held.get(number)
             if held is None:
-                # The first generation comes into being by being used; the others were built.
-                first = number == 1 and not self._pointer.exists()
-                held = _Held(self._open(self._stem(number), first))
-                self._held[number] = held
+                held = self._held[number] = _Held(self._opened(number))
             held.users += 1
         try:
             yield held.file
@@ -228,6 +233,24 @@ class Generations(Generic[F]):
                 finished = held.retired and not held.users
             if finished:
                 held.file.close()
+
+    def _opened(self, number: int) -> F:
+        """The first generation comes into being by being used; the others were built."""
+        if number == 1 and not self._pointer.exists():
+            with translated(self._name):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            file = self._open(self._stem(1), True)
+            with translated(self._name):
+                self._switch(1, first=True)
+            return file
+        try:
+            return self._open(self._stem(number), False)
+        except Corrupt as error:
+            if self._points_to(number):
+                raise
+            raise EngineUnavailable(
+                f"the {self._name} index was replaced just now: ask again"
+            ) from error
 
     def _retire_others(self, *keep: int | None) -> None:
         with self._lock:

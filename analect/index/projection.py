@@ -14,9 +14,7 @@ def facets_of(record: Record) -> Facets:
     """The promoted fields that are there."""
     texts = {name: value for name in _FACET_TEXTS if (value := getattr(record, name)) is not None}
     numbers = {
-        name: float(value)
-        for name in NUMBER_FIELDS
-        if (value := getattr(record, name)) is not None
+        name: float(value) for name in NUMBER_FIELDS if (value := getattr(record, name)) is not None
     }
     return Facets(
         id=record.id,

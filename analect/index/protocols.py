@@ -24,7 +24,8 @@ Vector = NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class Facets:
     """The promoted fields of a record that an index filters by. ``texts`` maps a name of
-    ``kind``, ``external_id`` or ``TEXT_FIELDS`` to its value, absent when null."""
+    ``kind``, ``external_id`` or ``TEXT_FIELDS`` to its value, absent when null.
+    """
 
     id: RecordId
     occurred_at: Micros
@@ -55,7 +56,8 @@ class VectorDocument:
 @dataclass(frozen=True, slots=True)
 class GraphRecord:
     """A record as the graph sees it: its relations come from its facets
-    (thread_id, session_id, process_id, subject, service, model, parent_id, tags)."""
+    (thread_id, session_id, process_id, subject, service, model, parent_id, tags).
+    """
 
     facets: Facets
 
@@ -98,7 +100,8 @@ class Index(Protocol):
 
     def rebuilding(self) -> AbstractContextManager[Self]:
         """A fresh, empty index of the same kind. Leaving the block without an error switches to
-        it atomically; an error drops it. Writes to the old one meanwhile go to both."""
+        it atomically; an error drops it. Writes to the old one meanwhile go to both.
+        """
         ...
 
     def check(self) -> None:
@@ -136,7 +139,8 @@ class TextIndex(Index, Protocol):
 
 class VectorIndex(Index, Protocol):
     """Meaning. The index carries the embedding model's name and dimension; opening it with
-    another model raises ``ConfigurationError`` naming ``analect rebuild vectors``."""
+    another model raises ``ConfigurationError`` naming ``analect rebuild vectors``.
+    """
 
     def upsert(self, documents: Sequence[VectorDocument]) -> list[ItemFailure]:
         """Add or replace; returns what was refused, item by item."""

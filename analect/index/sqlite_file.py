@@ -28,7 +28,7 @@ class SqliteFile:
     """Opened at first use; any thread may use it. ``name`` is the index's, for messages.
 
     Raises (from every method):
-        Corrupt: the file is damaged.
+        Corrupt: the file is damaged, or missing though it should be there.
         ConfigurationError: it was written by another format than ``version``.
         EngineUnavailable: anything else the file system or SQLite says.
     """
@@ -36,6 +36,8 @@ class SqliteFile:
     def __init__(
         self, path: Path, name: str, schema: Sequence[str], version: int, *, create: bool = True
     ) -> None:
+        if not create and not path.exists():
+            raise missing(name)
         self._path = path
         self._name = name
         self._schema = schema
@@ -71,6 +73,8 @@ class SqliteFile:
 
     def check(self) -> None:
         """Read every page."""
+        if self._prepared and not self._path.exists():
+            raise missing(self._name)  # an open file outlives its name, but nobody finds it again
         with self._connection() as connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -145,6 +149,11 @@ class SqliteFile:
                 f"{self._version}: run `analect rebuild {self._name}`",
                 field=f"index.{self._name}",
             )
+
+
+def missing(name: str) -> Corrupt:
+    """The error for a file that is not there."""
+    return Corrupt(f"a file of the {name} index is missing: run `analect rebuild {name}`")
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class ProcessorContext:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a batch. Annotations are kept by the caller; those of the same record,
-    processor and name are replaced, so processing again never doubles."""
+    processor and name are replaced, so processing again never doubles.
+    """
 
     failures: Sequence[ItemFailure] = ()
     annotations: Sequence[Annotation] = ()
@@ -47,7 +48,8 @@ class Processor(Protocol):
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Handle opened, pseudonymised records. Raise a transient error to try all of them later;
-        report what is wrong with single records as failures."""
+        report what is wrong with single records as failures.
+        """
         ...
 
     def forget(self, ids: Sequence[RecordId]) -> None:

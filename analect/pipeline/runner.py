@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
     """``batch_size``: records handed to a processor at once, about. ``lease``: seconds after which
-    an entry claimed by a worker that went silent goes back."""
+    an entry claimed by a worker that went silent goes back.
+    """
 
     batch_size: int = 500
     lease: float = 300.0
@@ -91,9 +92,7 @@ class Runner:
                 field="processor",
             )
         names = [processor] if processor is not None else list(self._processors)
-        self._outbox.release_stale(
-            self._clock(), older_than=int(self._options.lease * 1_000_000)
-        )
+        self._outbox.release_stale(self._clock(), older_than=int(self._options.lease * 1_000_000))
         handled = 0
         busy = True
         while busy and not stop() and (limit is None or handled < limit):

@@ -25,7 +25,8 @@ class Conclusions:
     def keep(self, found: Sequence[Annotation]) -> int:
         """Store annotations, each in place of an earlier one of the same record, processor and
         name; how many. Free text goes with its record: none is kept where the record has no
-        payload key (any more)."""
+        payload key (any more).
+        """
         with_text = [one.record_id for one in found if one.text is not None]
         key_of = {s.record.id: s.key_id for s in self._store.reads.get(with_text)}
         keys = self._keys.by_ids([key_id for key_id in key_of.values() if key_id is not None])

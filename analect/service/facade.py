@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from analect.lifecycle.erase import Receipt
 from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFound
@@ -79,7 +79,7 @@ class AnalysisService:
             )
             return cls(parts, stack.pop_all())
 
-    def __enter__(self) -> AnalysisService:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -119,7 +119,8 @@ class AnalysisService:
         wait_indexed: float | None = None,
     ) -> IngestResult:
         """As :meth:`submit`, waiting until it is durable and, for at most ``wait_indexed``
-        seconds, until the indexes hold it."""
+        seconds, until the indexes hold it.
+        """
         result = self.submit(drafts, omit_payload=omit_payload, dedupe=dedupe).result()
         if wait_indexed is not None:
             self.wait_indexed([id_ for id_ in result.ids if id_ is not None], wait_indexed)
@@ -127,7 +128,8 @@ class AnalysisService:
 
     def wait_indexed(self, ids: Sequence[RecordId], timeout: float) -> bool:
         """Wait until the indexes hold these records; false when ``timeout`` seconds were not
-        enough. Quarantined records do not hold anyone up."""
+        enough. Quarantined records do not hold anyone up.
+        """
         names = [name for name, _ in self._parts.indexes.present()]
         return wait_until(lambda: not self._parts.store.outbox.pending(ids, names), timeout)
 
@@ -205,7 +207,7 @@ class AnalysisService:
             raise NotFound("there is no thread with this id", field="thread")
         return Page(tuple(self._parts.opener.open(found.items)), found.next)
 
-    def feedback_of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, list[Record]]:
+    def feedback_of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Record]]:
         """The evaluations that point at these records."""
         found = self._parts.store.reads.feedback(record_ids)
         return {id_: self._parts.opener.open(stored) for id_, stored in found.items()}
@@ -227,7 +229,8 @@ class AnalysisService:
 
     def wait_for_change(self, timeout: float, after: str | None = None) -> bool:
         """Wait until something is behind the cursor ``after`` (none: behind what is there now),
-        at most ``timeout`` seconds."""
+        at most ``timeout`` seconds.
+        """
         return self._parts.store.feed.wait_for_change(timeout, after)
 
     def search(self, request: SearchRequest, *, wait: float = 10.0) -> SearchPage:
@@ -354,7 +357,7 @@ class AnalysisService:
             raise InvalidInput(f"scope must be one of {', '.join(ERASABLE)}", field="scope")
         return self._parts.eraser.erase(scope, self._erasure_target(scope, target))
 
-    def erasures(self) -> list[Receipt]:
+    def erasures(self) -> Sequence[Receipt]:
         """Every receipt, newest first."""
         return self._parts.eraser.receipts()
 
@@ -369,9 +372,13 @@ class AnalysisService:
         records = self.export(RecordFilter(equals={"subject": token}))
         return records, self._parts.papers.owned_by(token)
 
-    def reveal(self, token: str, actor: str) -> str | None:
-        """The value behind a pseudonym, where the vault keeps it; the look is logged."""
-        return self._parts.vault.reveal(token, actor=actor) if self._parts.vault else None
+    def reveal(self, token: str, actor: str) -> str:
+        """The value behind a pseudonym, where the vault keeps it; the look is logged.
+
+        Raises:
+            NotFound: the vault does not keep it, or its people were erased.
+        """
+        return self._parts.revealer.reveal(token, actor)
 
     # -- looking after ---------------------------------------------------------------------
 
@@ -407,7 +414,9 @@ class AnalysisService:
             where,
             equals={name: pseudonymiser.promoted(name, v) for name, v in where.equals.items()},
             tags=tuple(pseudonymiser.text(tag) for tag in where.tags),
-            dimensions={name: pseudonymiser.dimension(name, v) for name, v in where.dimensions.items()},
+            dimensions={
+                name: pseudonymiser.dimension(name, v) for name, v in where.dimensions.items()
+            },
         )
 
 

@@ -176,4 +176,3 @@ def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.02) ->
             return False
         time.sleep(pause)
     return True
-

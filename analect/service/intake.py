@@ -35,7 +35,8 @@ _MAX_RACES = 5
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
     """``omit_payload`` keeps the facts and drops input, output, variables and attributes;
-    ``dedupe`` answers with the earlier record where the same content is stored already."""
+    ``dedupe`` answers with the earlier record where the same content is stored already.
+    """
 
     omit_payload: bool = False
     dedupe: bool = False
@@ -48,7 +49,8 @@ Observe = Callable[[Sequence[Draft], IngestResult], None]
 @dataclass(slots=True)
 class _Prepared:
     """One batch on its way: ``places[i]`` is the place in the caller's batch of ``drafts[i]``,
-    ``found`` holds, for the vault, (token, value) of what was replaced in the draft at a place."""
+    ``found`` holds, for the vault, (token, value) of what was replaced in the draft at a place.
+    """
 
     drafts: list[Draft]
     places: list[int]
@@ -194,7 +196,9 @@ class Intake:
     ) -> tuple[list[SealedDraft], list[VaultRow], frozenset[int]]:
         pseudonym_key = self._keys.pseudonym_key
         scopes = [
-            scope_of(draft, pseudonym_key) if place in prepared.found or _has_payload(draft) else None
+            scope_of(draft, pseudonym_key)
+            if place in prepared.found or _has_payload(draft)
+            else None
             for draft, place in zip(prepared.drafts, prepared.places, strict=True)
         ]
         keys = self._keys.for_scopes(list({scope for scope in scopes if scope is not None}))

@@ -123,7 +123,7 @@ class Papers:
 
     def _opened(
         self, stored: Sequence[StoredDocument], document_id: str | None = None
-    ) -> list[Document]:
+    ) -> Sequence[Document]:
         keys = self._keys.by_ids(list({one.key_id for one in stored}))
         documents = []
         for one in stored:
@@ -132,7 +132,9 @@ class Papers:
             plain = self._sealer.open_bytes(
                 keys[one.key_id], document_binding(one.kind, one.id), one.body
             )
-            documents.append(self._document(one, document_id or one.id, msgspec.msgpack.decode(plain)))
+            documents.append(
+                self._document(one, document_id or one.id, msgspec.msgpack.decode(plain))
+            )
         return documents
 
     @staticmethod

@@ -32,6 +32,7 @@ from analect.service.finding import Finder
 from analect.service.intake import Intake
 from analect.service.opening import Opener
 from analect.service.papers import Papers
+from analect.service.revealing import Revealer
 from analect.service.status import Status
 from analect.service.upkeep import Upkeep
 from analect.settings import Settings
@@ -41,6 +42,7 @@ from analect.store.key_rows import SqlKeyRows
 from analect.store.migrate import migrate
 from analect.store.outbox import Retry
 from analect.store.store import Store
+from analect.store.vault import VaultRows
 from analect.telemetry.metrics import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ class Parts:
     upkeep: Upkeep
     eraser: Eraser
     conclusions: Conclusions
+    revealer: Revealer
     indexes: Indexes
     runner: Runner
     background: BackgroundProcessing
@@ -183,6 +186,7 @@ def wire(
         upkeep=upkeep,
         eraser=Eraser(engine, keys, sealer, indexes, clock=clock, random_bytes=random_bytes),
         conclusions=conclusions,
+        revealer=Revealer(VaultRows(engine), keys, sealer, clock),
         indexes=indexes,
         runner=runner,
         background=background,

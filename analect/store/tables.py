@@ -186,7 +186,7 @@ document_versions = Table(
 )
 """Every version that was saved, the present one included."""
 
-annotations = Table(
+annotation_rows = Table(
     "annotations",
     metadata,
     Column("record_id", RecordIdType, primary_key=True),

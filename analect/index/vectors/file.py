@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from analect.index import facets
 from analect.index.protocols import IndexHit, Vector, VectorDocument
-from analect.index.sqlite_file import SqliteFile, translated
+from analect.index.sqlite_file import SqliteFile, missing, translated
 from analect.index.vectors.rows import RowFile
 from analect.index.vectors.scan import BLOCK, Numbers, Scan, Scores, sign_words, signs
 from analect.model.errors import ConfigurationError, Corrupt
@@ -65,17 +65,8 @@ class VectorFile:
         self._db = SqliteFile(
             stem.with_name(f"{stem.name}.db"), NAME, (*_SCHEMA, described), FORMAT, create=create
         )
-        with translated(NAME):
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            self._vectors = RowFile(
-                stem.with_name(f"{stem.name}.rows"), dimension, np.float16, create=create
-            )
-            self._signs = RowFile(
-                stem.with_name(f"{stem.name}.signs"),
-                sign_words(dimension),
-                np.uint64,
-                create=create,
-            )
+        self._vectors = _row_file(stem, "rows", dimension, np.float16, create=create)
+        self._signs = _row_file(stem, "signs", sign_words(dimension), np.uint64, create=create)
         self._scan = Scan(self._vectors, self._signs, dimension, exact_limit)
         self._hidden_read = 0
         self._verified = False
@@ -256,6 +247,14 @@ class VectorFile:
         with translated(NAME):
             self._vectors.blank(numbers)
             self._signs.blank(numbers)
+
+
+def _row_file(stem: Path, suffix: str, width: int, dtype: DTypeLike, *, create: bool) -> RowFile:
+    path = stem.with_name(f"{stem.name}.{suffix}")
+    if not create and not path.exists():
+        raise missing(NAME)
+    with translated(NAME):
+        return RowFile(path, width, dtype, create=create)
 
 
 def _numbers_of(
