@@ -25,7 +25,8 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqliteFile:
-    """Opened at first use; any thread may use it. ``name`` is the index's, for messages.
+    """Any thread may use it. ``name`` is the index's, for messages; with ``create`` the file is made
+    when it is not there, without it is opened at first use.
 
     Raises (from every method):
         Corrupt: the file is damaged, or missing though it should be there.
@@ -48,6 +49,9 @@ class SqliteFile:
         self._lock = Lock()
         self._writing = Lock()
         self._idle: list[sqlite3.Connection] = []
+        if create:
+            with translated(name):
+                self._prepare()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -105,7 +109,6 @@ class SqliteFile:
                 return self._idle.pop()
             if not self._prepared:
                 self._prepare()
-                self._prepared = True
         return self._connect()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -138,17 +141,20 @@ class SqliteFile:
         with closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
+            if found == 0 and self._create:
                 for statement in self._schema:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {self._version}")
             connection.commit()
+        if found == 0 and not self._create:
+            raise Corrupt(f"the {self._name} index is empty: run `analect rebuild {self._name}`")
         if found not in (0, self._version):
             raise ConfigurationError(
                 f"the {self._name} index is of format {found}, this release writes format "
                 f"{self._version}: run `analect rebuild {self._name}`",
                 field=f"index.{self._name}",
             )
+        self._prepared = True
 
 
 def missing(name: str) -> Corrupt:

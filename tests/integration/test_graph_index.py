@@ -1,9 +1,10 @@
+import sqlite3
 from contextlib import closing
 
 import pytest
 
 from analect.index.graph import EmbeddedGraphIndex
-from analect.model.errors import Corrupt, EngineUnavailable
+from analect.model.errors import ConfigurationError, Corrupt, EngineUnavailable
 from analect.model.ids import EARLIEST, id_bytes, id_text
 from analect.testing import graph
 
@@ -64,6 +65,28 @@ def test_a_file_that_is_no_database_is_corrupt(tmp_path):
     (tmp_path / "graph.1.db").write_bytes(b"nothing of the kind " * 500)
     with closing(opener(tmp_path)()) as index, pytest.raises(Corrupt):
         index.upsert([graph.record(1)])
+
+
+def test_a_file_cut_to_nothing_is_corrupt(tmp_path):
+    with closing(opener(tmp_path)()) as index:
+        index.upsert([graph.record(1)])
+    (path,) = tmp_path.glob("graph.*.db")
+    path.write_bytes(b"")
+    with closing(opener(tmp_path)()) as index, pytest.raises(Corrupt, match="rebuild graph"):
+        index.check()
+
+
+def test_another_format_is_refused(tmp_path):
+    with closing(opener(tmp_path)()) as index:
+        index.upsert([graph.record(1)])
+    (path,) = tmp_path.glob("graph.*.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with (
+        closing(opener(tmp_path)()) as index,
+        pytest.raises(ConfigurationError, match="rebuild graph"),
+    ):
+        index.count()
 
 
 def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path):

@@ -92,6 +92,23 @@ def test_a_file_cut_short_is_found(tmp_path, suffix):
         index.check()
 
 
+@pytest.mark.parametrize("suffix", ["db", "rows", "signs"])
+def test_a_missing_file_is_found_and_mended_by_a_rebuild(tmp_path, suffix):
+    with closing(opener(tmp_path)()) as index:
+        index.upsert(vectors.documents(vectors.unit_vectors(10)))
+    (path,) = tmp_path.glob(f"vectors.*.{suffix}")
+    path.unlink()
+    with closing(opener(tmp_path)()) as index:
+        with pytest.raises(Corrupt, match="analect rebuild vectors"):
+            index.check()
+        with pytest.raises(Corrupt):
+            index.upsert(vectors.documents(vectors.unit_vectors(1)))
+        with index.rebuilding() as fresh:
+            fresh.upsert(vectors.documents(vectors.unit_vectors(3)))
+        index.check()
+        assert index.count() == 3
+
+
 def test_a_damaged_pointer_is_said_and_mended(tmp_path):
     (tmp_path / "vectors.current").write_bytes(b"\x00what")
     with closing(opener(tmp_path)()) as index:
@@ -129,6 +146,15 @@ def test_a_vector_is_gone_from_the_rows_as_soon_as_it_is_deleted_or_replaced(tmp
         raw = path.read_bytes()
         for number in (0, 1):
             assert rows[number].astype(np.float16).tobytes() not in raw
+
+
+def test_a_file_removed_under_an_open_index_is_found(tmp_path):
+    with closing(opener(tmp_path)()) as index:
+        index.upsert(vectors.documents(vectors.unit_vectors(10)))
+        (path,) = tmp_path.glob("vectors.*.db")
+        path.unlink()
+        with pytest.raises(Corrupt, match="missing"):
+            index.check()
 
 
 def test_one_rebuild_at_a_time(tmp_path):
@@ -171,7 +197,7 @@ def test_a_builder_that_dies_leaves_the_old_index_and_nothing_else(tmp_path):
             builder.send_signal(signal.SIGKILL)
         index.upsert(vectors.documents(vectors.unit_vectors(1, seed=9), 51))
         assert index.count() == 5
-        assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {"1"}
+        assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {"1", "current"}
         with index.rebuilding() as fresh:
             fresh.upsert(vectors.documents(vectors.unit_vectors(2)))
         assert index.count() == 2
