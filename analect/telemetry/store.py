@@ -129,8 +129,8 @@ def _families(state: StoreState, growth: float | None) -> Iterator[Metric]:
             family.add_metric((), single)
         yield family
     depth = GaugeMetricFamily(
-        "analect_outbox_pending_records",
-        "Records that wait for a processor, about.",
+        "analect_outbox_pending_entries",
+        "Entries of the outbox that wait for a processor: a commit each, or a part of one.",
         labels=("processor",),
     )
     age = GaugeMetricFamily(

@@ -131,7 +131,7 @@ def test_the_state_of_the_store_is_looked_up_once_for_several_scrapes():
     assert _values(telemetry) == values
     assert len(looks) == 1
     assert values['analect_store_size_bytes{part="truth"}'] == 100
-    assert values['analect_outbox_pending_records{processor="text"}'] == 7
+    assert values['analect_outbox_pending_entries{processor="text"}'] == 7
     assert values['analect_outbox_oldest_age_seconds{processor="text"}'] == 2.5
     assert values['analect_outbox_quarantined_records{processor="text"}'] == 1
     assert values["analect_keys_data_count"] == 3
