@@ -3,7 +3,14 @@
     python benchmarks/store_reads.py [--records 1000000] [--pages 200] [--only sqlite|postgres]
 
 The tables are filled by SQL alone: records of about 1 KB spread evenly over 30 days, ten a thread,
-twenty a session, five kinds, three of a thousand tags each, an evaluation for one in fifty. Half of the pages are first pages, half lie behind a cursor.
+twenty a session, five kinds, three of a thousand tags each, an evaluation for one in fifty. Half
+of the pages are first pages, half lie behind a cursor.
+
+What the profile says: a page is dominated by the 50 rows themselves; a filter without an index of
+its own costs about half a microsecond a record of its time range on SQLite, and a rating about
+three more for each record whose own rating does not match, two of them for spelling the id as the
+text that `parent_id` holds. "day: rating 9" asks that of every record of the day in vain.
+SQLite without statistics does not find the partial index of evaluations unless it is named.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ _SAMPLE = 1000
 
 _ID_TEXT = {
     "postgresql": "CAST(r.id AS text)",
-    "sqlite": "lower(substr(hex(r.id), 1, 8) || '-' || substr(hex(r.id), 9, 4) || '-' || "
-    "substr(hex(r.id), 13, 4) || '-' || substr(hex(r.id), 17, 4) || '-' || substr(hex(r.id), 21))",
+    "sqlite": "lower(hex(substr(r.id, 1, 4)) || '-' || hex(substr(r.id, 5, 2)) || '-' || "
+    "hex(substr(r.id, 7, 2)) || '-' || hex(substr(r.id, 9, 2)) || '-' || hex(substr(r.id, 11)))",
 }
 _DIMENSION = {
     "postgresql": "(strpos(r.dimensions, :{n}_pair) > 0"

@@ -12,7 +12,8 @@ from analect.store.annotations import Annotations, StoredAnnotation
 from analect.store.append import KeyRace
 from analect.store.cursor import Cursors
 from analect.store.documents import Documents
-from tests.integration.store_filling import BASE, KEY_ID, Key, append
+from analect.store.engine import write_transaction
+from tests.integration.store_filling import BASE, KEY_ID, Key, append, begin_shard
 
 
 class Clock:
@@ -29,6 +30,8 @@ def clock():
 
 @pytest.fixture
 def documents(engine, clock):
+    with write_transaction(engine) as connection:
+        begin_shard(connection)
     return Documents(engine, Cursors(b"c" * 32), clock)
 
 
