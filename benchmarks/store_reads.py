@@ -26,13 +26,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, Engine, text
+
 from analect.model.query import NumberRange, PageRequest, RecordFilter
 from analect.store.cursor import Cursors
 from analect.store.engine import is_postgres, open_engine, write_transaction
 from analect.store.migrate import migrate
 from analect.store.partitions import Partitions
 from analect.store.reads import RecordReads
-from sqlalchemy import Connection, Engine, text
 
 START = 1_767_225_600_000_000  # 2026-01-01, so that every record is of one or two months
 DAY = 86_400_000_000

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+
 from analect.model.errors import Conflict, InvalidQuery, NotFound
 from analect.model.ids import new_id
 from analect.model.query import PageRequest

@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import delete, insert, text
+
 from analect.model.errors import InvalidQuery
 from analect.model.ids import id_bytes, new_id
 from analect.model.record import Draft
@@ -13,7 +15,6 @@ from analect.store.engine import is_postgres, open_engine, write_transaction
 from analect.store.feed import Feed
 from analect.store.reads import RecordReads
 from analect.store.tables import commits, records
-from sqlalchemy import delete, insert, text
 from tests.integration.store_filling import BASE, append, append_within
 
 CURSORS = Cursors(b"c" * 32)

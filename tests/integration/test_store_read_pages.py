@@ -4,6 +4,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from analect.model.errors import InvalidQuery
 from analect.model.ids import id_bytes, new_id
 from analect.model.query import NumberRange, PageRequest, RecordFilter
@@ -11,8 +14,6 @@ from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Draft
 from analect.store.append import SealedDraft
 from analect.store.cursor import Cursors
 from analect.store.reads import RecordReads
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tests.integration.store_filling import BASE, append
 
 CURSORS = Cursors(b"c" * 32)

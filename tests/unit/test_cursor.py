@@ -1,11 +1,12 @@
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from analect.model.errors import InvalidQuery
 from analect.model.query import NumberRange, RecordFilter
 from analect.store.cursor import Cursors, digest
-from hypothesis import given
-from hypothesis import strategies as st
 
 CURSORS = Cursors(b"k" * 32)
 QUERY = digest("records", RecordFilter(), True)

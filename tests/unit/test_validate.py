@@ -3,12 +3,13 @@ from enum import StrEnum
 from math import inf, nan
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from analect.model.errors import InvalidInput
 from analect.model.ids import AHEAD, EARLIEST, id_millis, is_record_id, new_id
 from analect.model.record import TEXT_FIELDS, Draft
 from analect.model.validate import settle
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 NOW = 1_750_000_000_123_456
 KEY = b"k" * 32
