@@ -1,9 +1,10 @@
-"""The thread that keeps the indexes up while a process serves."""
+"""The thread that keeps the indexes up, and the house in order, while a process serves."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 import structlog
 
@@ -12,17 +13,22 @@ from analect.pipeline.runner import Runner
 
 log = structlog.get_logger(__name__)
 
+HOUSEKEEPING_SECONDS = 60.0
+
 
 class BackgroundProcessing:
-    """Runs a :class:`Runner` until stopped; woken by a commit, and every ``interval`` seconds."""
+    """Runs a :class:`Runner` until stopped; woken by a commit, and every ``interval`` seconds.
+
+    ``housekeeping`` runs in the same thread before anything is processed, and then once a minute.
+    """
 
     def __init__(
-        self, runner: Runner, *, interval: float, first: Callable[[], None] = lambda: None
+        self, runner: Runner, *, interval: float, housekeeping: Callable[[], None] = lambda: None
     ) -> None:
-        """``first`` runs once in the thread, before anything is processed."""
         self._runner = runner
-        self._first = first
+        self._housekeeping = housekeeping
         self._interval = interval
+        self._tidied_at: float | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="analect-processing", daemon=True)
@@ -43,12 +49,9 @@ class BackgroundProcessing:
             self._thread.join(timeout)
 
     def _loop(self) -> None:
-        begun = False
         while not self._stopping.is_set():
             try:
-                if not begun:
-                    self._first()
-                    begun = True
+                self._tidy()
                 self._runner.drain(stop=self._stopping.is_set)
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)
@@ -58,3 +61,9 @@ class BackgroundProcessing:
                 self._stopping.wait(self._interval)
             self._wake.wait(self._interval)
             self._wake.clear()
+
+    def _tidy(self) -> None:
+        now = monotonic()
+        if self._tidied_at is None or now - self._tidied_at >= HOUSEKEEPING_SECONDS:
+            self._housekeeping()
+            self._tidied_at = now

@@ -291,7 +291,7 @@ class AnalysisService:
         status: str | None = None,
         page: PageRequest = PageRequest(),  # noqa: B008  (frozen)
     ) -> Page[Document]:
-        """Documents of a kind, newest change first."""
+        """Documents of a kind, newest first."""
         _check_page(page)
         return self._parts.papers.list(kind, owner=owner, status=status, page=page)
 

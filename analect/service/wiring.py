@@ -146,14 +146,29 @@ def wire(
         load=load,
         requeue=lambda ids, names: store.outbox.requeue(ids, names, clock()),
     )
+    names = tuple(runner.processors)
+    eraser = Eraser(
+        engine,
+        keys,
+        sealer,
+        indexes,
+        clock=clock,
+        random_bytes=random_bytes,
+        processors=names,
+    )
+
+    def housekeeping() -> None:
+        mend_indexes(states, upkeep)
+        eraser.settle()
+        keys.refresh()
+        store.partitions.ensure_ahead(clock())
+        store.documents.expire(clock())
+
     background = BackgroundProcessing(
-        runner,
-        interval=settings.processing.interval_seconds,
-        first=lambda: mend_indexes(states, upkeep),
+        runner, interval=settings.processing.interval_seconds, housekeeping=housekeeping
     )
     stack.callback(background.stop, settings.http.shutdown_seconds)
     store.on_commit(background.wake)
-    names = tuple(runner.processors)
     status = Status(settings, store=store, indexes=indexes, states=states, clock=clock)
     telemetry.store.watch(status.look)
     return Parts(
@@ -184,7 +199,7 @@ def wire(
             clock=clock,
         ),
         upkeep=upkeep,
-        eraser=Eraser(engine, keys, sealer, indexes, clock=clock, random_bytes=random_bytes),
+        eraser=eraser,
         conclusions=conclusions,
         revealer=Revealer(VaultRows(engine), keys, sealer, clock),
         indexes=indexes,
