@@ -173,13 +173,11 @@ class DataKeys:
                 if entry is not None:
                     self._generations.pop(entry.key.shard, None)
 
-    def replacement(self, scope: bytes) -> tuple[DataKey, DataKeyRow]:
-        """A fresh key for a scope that has one, kept out of the cache until it stands in SQL."""
-        with self._loading:
-            (entry,) = self._candidates([scope])
-        if entry.pending is None:
-            raise AssertionError
-        return entry.key, entry.pending
+    def moved(self, shard: int) -> None:
+        """The shard has another generation now."""
+        with self._lock:
+            self._generations.pop(shard, None)
+        self._shards.forget(shard)
 
     def refresh(self) -> None:
         """Forget the keys of shards that another process moved to a new generation."""
@@ -262,7 +260,7 @@ class DataKeys:
         with self._lock:
             for entry in entries:
                 self._entries[entry.key.key_id] = entry
-                # A key that is being replaced has a scope of another shard: ids alone find it.
+                # A retired key's scope is of another shard (see `retired_scope`): ids alone find it.
                 if entry.key.scope[0] == entry.key.shard:
                     self._by_scope[entry.key.scope] = entry.key.key_id
             while len(self._entries) > self._capacity:
@@ -274,6 +272,13 @@ class DataKeys:
         if entry is not None and self._by_scope.get(entry.key.scope) == key_id:
             del self._by_scope[entry.key.scope]
         return entry
+
+
+def retired_scope(shard: int, random_bytes: RandomBytes) -> bytes:
+    """A scope for a key that is about to be destroyed: of no shard it could belong to, so nobody
+    asks for it, while its id still opens what it sealed.
+    """
+    return bytes([shard ^ 0xFF]) + random_bytes(15)
 
 
 def open_data_keys(

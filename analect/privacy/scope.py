@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Protocol
 
 from analect.model.ids import month_of
-from analect.model.record import Draft, Record
 
 SCOPE_BYTES = 16
 SLICES = 64
 """Keys a month for records that belong to nobody, so that erasing one of them re-seals few."""
+
+
+class Belonging(Protocol):
+    """What decides the scope: a settled draft has it, and a record."""
+
+    @property
+    def id(self) -> str | None:
+        """The record's id."""
+        ...
+
+    @property
+    def subject(self) -> str | None:
+        """A pseudonym."""
+        ...
+
+    @property
+    def session_id(self) -> str | None:
+        """A pseudonym."""
+        ...
+
+    @property
+    def thread_id(self) -> str | None:
+        """As it is stored."""
+        ...
 
 
 def scope(type_: str, value: str, pseudonym_key: bytes) -> bytes:
@@ -19,7 +43,7 @@ def scope(type_: str, value: str, pseudonym_key: bytes) -> bytes:
     return hmac.digest(pseudonym_key, message, hashlib.sha256)[:SCOPE_BYTES]
 
 
-def scope_of(record: Draft | Record, pseudonym_key: bytes) -> bytes:
+def scope_of(record: Belonging, pseudonym_key: bytes) -> bytes:
     """The scope of a record, or of a settled, pseudonymised draft."""
     if record.subject is not None:
         return subject_scope(record.subject, pseudonym_key)

@@ -1,0 +1,1 @@
+"""How long things stay, and how they leave."""
