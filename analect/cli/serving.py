@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -35,4 +36,11 @@ def serve(
     if chosen:
         http = settings.http.model_copy(update=chosen)
         settings = settings.model_copy(update={"http": http})
-    run(settings)
+
+    def ready(address: str) -> None:
+        if session.json:
+            session.out.stream_item({"url": address, "pid": os.getpid()})
+        else:
+            session.out.note(f"Analect listens on {address}; interrupt to stop")
+
+    run(settings, on_ready=ready)

@@ -23,6 +23,8 @@ from analect.model.ids import Clock, RandomBytes
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 PAGE = 200
+_PAUSE = 1.0
+"""Seconds before a stream that ended is opened again."""
 
 T = TypeVar("T")
 
@@ -266,7 +268,9 @@ class Client:
         return self._call(calls.changes(after, limit))
 
     def tail(self, after: str | None = None) -> Iterator[dict[str, Any]]:
-        """Changes as they happen, until the caller stops; reconnects where it was."""
+        """Changes as they happen, until the caller stops; goes on where it was when the server
+        ends the stream.
+        """
         headers = {"accept": "text/event-stream"}
         while True:
             if after is not None:
@@ -277,9 +281,10 @@ class Client:
             ):
                 if not stream.is_success:
                     raise error_of(stream.status_code, stream.headers, stream.read())
-                for event_id, data in events(stream.iter_lines()):
+                for event_id, data in events(stream.iter_bytes()):
                     after = event_id or after
                     yield data
+            time.sleep(_PAUSE)
 
     def status(self) -> dict[str, Any]:
         """What an operator wants to see."""
@@ -382,18 +387,29 @@ def request_of(call: Call) -> dict[str, Any]:
     return said if call.body is None else said | {"json": call.body}
 
 
-def events(lines: Iterator[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """(id, data) of server-sent events; comments are skipped."""
+def events(chunks: Iterator[bytes]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """(id, data) of server-sent events; comments are skipped.
+
+    Lines end at line feeds only: JSON may hold what Unicode calls a line separator.
+    """
     event_id: str | None = None
-    data: list[str] = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
+    data: list[bytes] = []
+    for line in _lines(chunks):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
         if not line:
             if data:
-                yield event_id, json.loads("\n".join(data))
+                yield event_id, json.loads(b"\n".join(data))
             data = []
-        elif name == "data":
+        elif name == b"data":
             data.append(value)
-        elif name == "id":
-            event_id = value
+        elif name == b"id":
+            event_id = value.decode()
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r")

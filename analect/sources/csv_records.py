@@ -98,7 +98,13 @@ def read_csv(stream: IO[bytes], *, skip: int = 0) -> Iterator[Line]:
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.reader(text)
+    try:
+        yield from _read_rows(csv.reader(text), skip)
+    finally:
+        text.detach()  # the stream is the caller's to close
+
+
+def _read_rows(rows: Any, skip: int) -> Iterator[Line]:
     header = next(rows, None)
     if not header:
         raise InvalidInput("the file has no header row: its first line must name the columns")

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from analect.client import AsyncClient, Client, Options
+from analect.client.sync import events
 from analect.client.wire import entry_of, error_of, retry_after
 from analect.model.errors import (
     ConfigurationError,
@@ -350,6 +352,15 @@ assert process.exitcode == 0, process.exitcode
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     assert sorted(record["input"] for record in server.stored.values()) == ["child", "parent"]
     assert sum(server.batches) == 2
+
+
+def test_events_are_split_at_line_feeds_only():
+    stream = (
+        b'retry: 1000\n\n: comment\nid: c1\nevent: put\ndata: {"te',
+        'xt": "one\u2028two"}\n\n'.encode(),
+        b"id: c2\r\ndata: {}\r\n\r\n",
+    )
+    assert list(events(iter(stream))) == [("c1", {"text": "one\u2028two"}), ("c2", {})]
 
 
 # -- reading -----------------------------------------------------------------------------------

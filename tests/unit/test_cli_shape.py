@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
 from analect.cli.app import app
 from analect.cli.filters import moment, record_filter
 from analect.cli.output import Output, brief, clean, plain
@@ -15,8 +18,6 @@ from analect.cli.session import Session, command
 from analect.model.errors import InvalidInput, StoreUnavailable
 from analect.model.ids import RecordId
 from analect.model.query import Node, RecordFilter
-from typer.main import get_command
-from typer.testing import CliRunner
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 

@@ -4,6 +4,9 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from analect.model.errors import Conflict, InvalidInput, StoreUnavailable
 from analect.model.flat import draft_from_flat, to_flat
 from analect.model.ids import RecordId, new_id
@@ -14,8 +17,6 @@ from analect.sources.csv_records import COLUMNS, CsvWriter, guard, read_csv, ung
 from analect.sources.exchange import export_documents, export_records, format_of
 from analect.sources.importing import Checkpoint, Importer, Progress, digest_of
 from analect.sources.jsonl import JsonLinesWriter, read_json_lines
-from hypothesis import given
-from hypothesis import strategies as st
 
 AT = 1_751_284_800_123_456
 

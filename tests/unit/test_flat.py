@@ -1,6 +1,9 @@
 """The flat JSON object of a record, out and in."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from analect.model.errors import InvalidInput
 from analect.model.flat import (
     draft_from_flat,
@@ -11,8 +14,6 @@ from analect.model.flat import (
 )
 from analect.model.ids import EARLIEST, RecordId
 from analect.model.record import Draft, Record
-from hypothesis import given
-from hypothesis import strategies as st
 
 AT = 1_751_284_800_123_456
 
