@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from analect.access.api_keys import ApiKeys
-from analect.model.errors import AnalectError
-from analect.model.ids import RandomBytes
-from analect.service import AnalysisService
-from analect.settings import Settings
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from analect.access.api_keys import ApiKeys
+from analect.model.errors import AnalectError
+from analect.model.ids import RandomBytes
+from analect.service import AnalysisService
+from analect.settings import Settings
 from analect_ingest.admission import Admission
 from analect_ingest.bodies import Disconnected
 from analect_ingest.context import Context

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from analect.model.errors import InvalidQuery, TooLarge
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from analect.model.errors import InvalidQuery, TooLarge
 from analect_ingest.admission import Ticket
 
 

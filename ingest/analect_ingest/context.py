@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
+
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.telemetry.metrics import Telemetry
-from anyio import CapacityLimiter, to_thread
-
 from analect_ingest.serving import Serving
 
 T = TypeVar("T")

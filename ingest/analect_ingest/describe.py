@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.responses import Response
+
 from analect.model.ids import EARLIEST
 from analect.model.query import DEFAULT_LIMIT, MAX_LIMIT
 from analect.model.record import MAX_SHORT, NUMBER_FIELDS, TEXT_FIELDS
-from starlette.responses import Response
-
 from analect_ingest.questions import MODES, SHORT_NAMES
 
 Schema = dict[str, Any]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from analect.model.errors import Conflict, InvalidInput, InvalidQuery
-from analect.model.flat import parse_time
-from analect.model.query import Document
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from analect.model.errors import Conflict, InvalidInput, InvalidQuery
+from analect.model.flat import parse_time
+from analect.model.query import Document
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import body_of, items_of, operation, parameters, ref

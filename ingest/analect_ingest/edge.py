@@ -10,11 +10,11 @@ from time import perf_counter
 from typing import Any
 
 import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from analect.access.api_keys import ApiKeys
 from analect.model.ids import RandomBytes
 from analect.telemetry.http import HttpMetrics
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from analect_ingest.problems import problem, unexpected
 from analect_ingest.serving import STOPPING, Serving
 
@@ -117,9 +117,9 @@ class Edge:
     async def _timed(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
         try:
             async with asyncio.timeout(self._deadline) as timeout:
-                self._serving.watch(timeout)
                 scope[DEADLINE] = timeout
-                await self._app(scope, receive, send)
+                with self._serving.under_way(timeout):
+                    await self._app(scope, receive, send)
         except TimeoutError:
             self._metrics.refused("deadline_exceeded")
             late = problem(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.responses import Response
+
 from analect.model.flat import format_time, to_flat
 from analect.model.query import Change, Document, Hit, Page, SearchPage, Subgraph
 from analect.model.record import IngestResult, Record, Rejection
-from starlette.responses import Response
 
 T = TypeVar("T")
 
@@ -104,12 +105,19 @@ def rejections(found: Iterable[Rejection]) -> list[dict[str, Any]]:
         {
             "index": one.index,
             "id": one.id,
-            "error": one.message,
+            "error": named(one),
             "code": one.code,
             "field": one.field,
         }
         for one in found
     ]
+
+
+def named(one: Rejection) -> str:
+    """The message, which names the field."""
+    if one.field is None or one.field in one.message:
+        return one.message
+    return f"{one.field}: {one.message}"
 
 
 def ingested(result: IngestResult, *, indexed: bool | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import structlog
+from starlette.responses import Response
+
 from analect.model.errors import (
     AnalectError,
     Conflict,
@@ -19,7 +21,6 @@ from analect.model.errors import (
     TooLarge,
     TransientError,
 )
-from starlette.responses import Response
 
 log = structlog.get_logger(__name__)
 

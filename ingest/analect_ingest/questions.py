@@ -22,7 +22,6 @@ from analect.model.query import (
     SearchRequest,
 )
 from analect.model.record import MAX_SHORT, NUMBER_FIELDS, TEXT_FIELDS
-
 from analect_ingest.decode import NAMEABLE
 
 Pairs = Iterable[tuple[str, str]]

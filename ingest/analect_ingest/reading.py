@@ -5,12 +5,12 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from analect.model.errors import InvalidInput, NotFound
-from analect.model.ids import RecordId, parse_id
-from analect.model.query import SearchRequest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from analect.model.errors import InvalidInput, NotFound
+from analect.model.ids import RecordId, parse_id
+from analect.model.query import SearchRequest
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import FILTERS, body_of, items_of, operation, parameters, ref

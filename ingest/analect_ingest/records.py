@@ -15,20 +15,23 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from analect.model.errors import AnalectError, InvalidQuery
-from analect.model.ids import RecordId
-from analect.model.record import Draft, IngestResult, Rejection
+import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from analect.model.errors import AnalectError, InvalidQuery
+from analect.model.ids import RecordId
+from analect.model.record import Draft, IngestResult, Rejection
 from analect_ingest.admission import Admission
 from analect_ingest.bodies import Disconnected, read_body
 from analect_ingest.context import Context
 from analect_ingest.decode import Decoded, Limits, decode_json, decode_lines
-from analect_ingest.present import ingested, json_response, rejections
+from analect_ingest.present import ingested, json_response, named, rejections
 from analect_ingest.problems import problem, problem_of
 from analect_ingest.unpack import UnsupportedMedia, unpacker
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -88,7 +91,7 @@ class RecordsEndpoint:
                 ticket.hold(len(body))
             self._context.telemetry.http.body(len(body))
             decoded, stored = await self._run(self._work, decode, body, options)
-            result = await asyncio.wrap_future(stored) if stored is not None else _NOTHING
+            result = await _settled(stored) if stored is not None else _NOTHING
         indexed = None
         if options.wait is not None:
             ids = [id_ for id_ in result.ids if id_ is not None]
@@ -114,6 +117,23 @@ class RecordsEndpoint:
     async def _run(self, call: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, copy_context().run, call, *args)
+
+
+async def _settled(stored: Future[IngestResult]) -> IngestResult:
+    """Wait for the commit. Who stops waiting does not stop the commit."""
+    waiting = asyncio.wrap_future(stored)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        waiting.add_done_callback(_unheard)
+        raise
+
+
+def _unheard(done: asyncio.Future[IngestResult]) -> None:
+    """The caller was answered already; an error that comes now is for the log."""
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        log.warning("a batch failed after its caller was answered", kind=type(error).__name__)
 
 
 _NOTHING = IngestResult(0, 0, (), ())
@@ -193,7 +213,7 @@ def _response(result: IngestResult, indexed: bool | None) -> Response:
     return problem(
         status,
         first.code if len(codes) == 1 else "rejected",
-        f"nothing was stored; the first reason: {first.message}",
+        f"nothing was stored; the first reason: {named(first)}",
         field=first.field,
         accepted=0,
         duplicates=0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from analect.model.errors import InvalidQuery
 from fastapi import Request
 
+from analect.model.errors import InvalidQuery
 from analect_ingest.admission import Admission
 from analect_ingest.bodies import read_body
 from analect_ingest.decode import decode_value

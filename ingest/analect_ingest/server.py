@@ -10,12 +10,12 @@ from types import FrameType
 
 import structlog
 import uvicorn
+
 from analect.access.api_keys import ApiKeys
 from analect.model.errors import ConfigurationError
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.telemetry.logs import configure_logging
-
 from analect_ingest.app import create_app
 from analect_ingest.serving import Serving
 

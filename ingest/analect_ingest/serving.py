@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
+
+from anyio import CapacityLimiter, to_thread
 
 from analect.service import Health
 from analect.telemetry.http import HttpMetrics
-from anyio import CapacityLimiter, to_thread
 
 FRESH_SECONDS = 1.0
 _PATIENCE_SECONDS = 3.0
@@ -25,7 +26,7 @@ class Serving:
         self._metrics = metrics
         self._grace = grace
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: weakref.WeakSet[asyncio.Timeout] = weakref.WeakSet()
+        self._under_way: set[asyncio.Timeout] = set()
         self._known: Health | None = None
         self._known_since = 0.0
         self._checking = asyncio.Lock()
@@ -43,9 +44,14 @@ class Serving:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wind_down)
 
-    def watch(self, timeout: asyncio.Timeout) -> None:
-        """This request's time is cut when the server stops."""
+    @contextmanager
+    def under_way(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Within the block, a request's time is cut when the server stops."""
         self._under_way.add(timeout)
+        try:
+            yield
+        finally:
+            self._under_way.discard(timeout)
 
     async def health(self) -> Health:
         """Whether it can take records now; looked up at most once a second."""
@@ -71,7 +77,7 @@ class Serving:
         self._metrics.ready.set(0)
         self.stopped.set()
         latest = asyncio.get_running_loop().time() + self._grace
-        for timeout in list(self._under_way):
+        for timeout in self._under_way:
             when = timeout.when()
             if not timeout.expired() and (when is None or when > latest):
                 timeout.reschedule(latest)

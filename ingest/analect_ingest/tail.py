@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import structlog
-from analect.model.errors import AnalectError, Overloaded
-from analect.model.query import Change
 from fastapi import FastAPI, Request
 from starlette.responses import Response, StreamingResponse
 
+from analect.model.errors import AnalectError, Overloaded
+from analect.model.query import Change
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import event_stream, operation, parameters

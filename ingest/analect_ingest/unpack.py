@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 
 import zstandard
+
 from analect.model.errors import InvalidInput, InvalidQuery, TooLarge
 
 _GZIP = 31
