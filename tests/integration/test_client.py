@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from analect.client.sync import events
 from analect.client.wire import entry_of, error_of, retry_after
 from analect.model.errors import (
     ConfigurationError,
+    Conflict,
     InvalidInput,
     NotFound,
     Overloaded,
@@ -467,3 +470,102 @@ def test_a_full_queue_makes_the_event_loop_wait_not_fail(server):
 
     asyncio.run(program())
     assert len(server.stored) == 30
+
+
+# -- a real server -----------------------------------------------------------------------------
+
+
+class RealServer:
+    """`analect serve` on a port of its own, which a restart keeps."""
+
+    def __init__(self, root):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        others = {k: v for k, v in os.environ.items() if not k.startswith("ANALECT_")}
+        self.environment = others | {
+            "ANALECT_HOME": str(root / "home"),
+            "ANALECT_KEYS__RING": str(root / "ring"),
+        }
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "analect.cli", "serve", "--port", str(self.port), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
+        )
+        watchdog = threading.Timer(60, self.process.kill)
+        watchdog.start()
+        try:
+            assert json.loads(self.process.stdout.readline())["url"] == self.url
+        finally:
+            watchdog.cancel()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def real(tmp_path):
+    server = RealServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_everything_through_a_real_server(real):
+    with Client(real.url, options=QUICK, defaults={"project": "shop"}) as client:
+        ids = [
+            client.log(f"question {n}", f"answer {n}", thread_id="t/1", turn=n, tags=["a b"])
+            for n in range(30)
+        ]
+        assert client.flush(20)
+        assert client.counters.accepted == 30
+        assert [turn["id"] for turn in client.thread("t/1", page_size=7)] == ids
+        found = list(client.list(tags=["a b"], project="shop", page_size=11))
+        assert [item["id"] for item in found] == sorted(ids, reverse=True)
+        delivery = client.send([{"input": "Zauberwürfel"}], wait_indexed=20)
+        assert client.search("zauberwurfel")["items"][0]["record"]["id"] == delivery.ids[0]
+        assert client.get(delivery.ids[0])["input"] == "Zauberwürfel"
+        client.feedback(ids[0], rating=5, comment="good")
+        seen = client.changes(limit=1000)
+        assert len(seen["items"]) == 32
+        assert next(iter(client.tail(client.changes(limit=1)["next"])))["id"]
+        assert client.status()["store"]["records"] == 32
+        assert client.related(ids[0], depth=1)["nodes"]
+        with pytest.raises(NotFound):
+            client.get("0197c0a1-e07b-7000-8000-000000000001")
+        with pytest.raises(InvalidInput):
+            next(client.list(colour="red"))
+
+
+def test_documents_through_a_real_server(real):
+    with Client(real.url) as client:
+        made = client.put_document("story", "s/1", {"a": 1}, status="draft", expected_version=0)
+        assert made["version"] == 1
+        with pytest.raises(Conflict):
+            client.put_document("story", "s/1", {"a": 2}, expected_version=0)
+        assert client.put_document("story", "s/1", {"a": 2}, expected_version=1)["version"] == 2
+        assert client.get_document("story", "s/1", version=1)["body"] == {"a": 1}
+        assert [item["id"] for item in client.list_documents("story")] == ["s/1"]
+        client.delete_document("story", "s/1")
+        with pytest.raises(NotFound):
+            client.get_document("story", "s/1")
+
+
+def test_a_server_that_dies_loses_and_doubles_nothing(real):
+    with Client(real.url, options=Options(max_age=0.01, batch_size=20)) as client:
+        ids = {client.record(input=f"before {n}") for n in range(200)}
+        until(lambda: client.counters.accepted > 0, 30)
+        real.kill()
+        ids |= {client.record(input=f"while away {n}") for n in range(200)}
+        real.start()
+        assert client.flush(60)
+        assert client.counters.accepted + client.counters.duplicates == 400
+        assert {item["id"] for item in client.list()} == ids
+        assert client.status()["store"]["records"] == 400
