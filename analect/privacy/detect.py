@@ -21,7 +21,6 @@ from analect.privacy.tokens import is_kind
 
 ENTRY_POINTS = "analect.detectors"
 _SET_MEMORY = 32 << 20
-_RULE_MEMORY = 8 << 20
 _TOKEN = re2.compile(rb"<[a-z][a-z0-9-]{0,31}:[0-9a-f]{16}>")
 _RESERVED = ""
 """The kind of spans that nothing may touch: tokens, and values on the allow list."""
@@ -163,6 +162,7 @@ def _plugged(detector: Detector, blob: bytes) -> Iterator[Found]:
 def _trigger_set(rules: Sequence[Rule]) -> Any:
     options = re2.Options()
     options.max_mem = _SET_MEMORY
+    options.log_errors = False
     triggers = re2.Set.SearchSet(options)
     for rule in rules:
         triggers.Add(rule.trigger.encode())

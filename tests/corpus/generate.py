@@ -207,7 +207,14 @@ MAKERS = {
 }
 
 
+def lines(name):
+    return [line for line in (HERE / name).read_text(encoding="utf-8").split("\n") if line]
+
+
 def positives(rng):
+    for line in lines("written_positives.tsv"):
+        kind, value, text = line.split("\t")
+        yield {"kind": kind, "value": value, "text": text}
     for kind, cases in written.P.items():
         for value, text in cases:
             yield {"kind": kind, "value": value, "text": text.format(value)}
@@ -290,6 +297,8 @@ PLAIN = (
 
 
 def negatives(rng):
+    for line in lines("written_negatives.txt"):
+        yield {"about": "look-alike", "text": line}
     for about, texts in written.N.items():
         for text in texts:
             yield {"about": about, "text": text}

@@ -351,7 +351,11 @@ PEM = (
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEAu1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gun\n"
     "VTLw7onLRnrq0/IzW7yWR7QkrmBL7jTKEn5u+qKhbwKfBstIs+bMY2Zkp18gnTxK\n-----END RSA PRIVATE KEY-----"
 )
+ENCRYPTED = PEM.replace(
+    "-----\nMII", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B2C\n\nMII"
+)
 P["secret"] += [
+    (ENCRYPTED, "{}"),
     (PEM, "{}"),
     (PEM.replace("RSA ", ""), "key:\n{}\nend"),
     (PEM.replace("RSA", "OPENSSH"), "{}"),

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from analect.privacy.pseudonymise import Pseudonymiser
 
 CORPUS = Path(__file__).parent.parent / "corpus"

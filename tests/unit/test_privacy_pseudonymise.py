@@ -5,13 +5,14 @@ import math
 from copy import deepcopy
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from analect.model.errors import ConfigurationError, DetectionFailed, InvalidInput
 from analect.model.record import MAX_DEPTH, Draft
 from analect.privacy.detect import PrivacyOptions, Span
 from analect.privacy.pseudonymise import Pseudonymiser
 from analect.privacy.tokens import is_token
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEY = b"k" * 32
 MAIL = "anna.schmidt@example.org"

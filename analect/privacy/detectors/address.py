@@ -22,6 +22,9 @@ from analect.privacy.detectors.matching import (
 _V4 = r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
 _V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_V4}|[0-9A-Fa-f]{{1,4}})?"
 
+# Where such a run holds no address, no part of it is one.
+_V4_RUN = r"[0-9.]+"
+_V6_RUN = r"[0-9A-Fa-f:]+"
 _V6_TRIGGER = r"(?::[0-9A-Fa-f]{1,4}){6}|[0-9A-Fa-f]::|::[0-9A-Fa-f]"
 _MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 
@@ -70,6 +73,7 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
 
 
 _RANGE = re.compile(rb"\d\.\d{1,3}-$")
+_IMAGE = re.compile(rb"[\w.\-]/[\w.\-]+:$")
 _HOSTS = re.compile(rb"(?:ssh|scp|sftp|rsync|://)[^\x00\n]*@$")
 
 
@@ -80,6 +84,8 @@ def _is_of_a_product(blob: bytes, start: int, first: int) -> bool:
     head = blob[max(0, start - 24) : start]
     if head.endswith(b"@"):
         return first < 10 and _HOSTS.search(head) is None
+    if head.endswith(b":"):
+        return first < 10 and _IMAGE.search(head) is not None
     if not head.endswith(b"/") or head.endswith(b"//"):
         return False
     return _PRODUCT.search(head) is not None or (first < 10 and is_word(blob, start - 2))
@@ -182,8 +188,8 @@ _IP_NAME = (
     r"|user[_\-]?ip|host[_\-]?ip|peer[_\-]?ip|real[_\-]?ip|server[_\-]?ip|connecting[_\-]ip)"
 )
 _AGENT_NAME = r"(?:[A-Za-z0-9_.\-]*[_.\-])?(?i:user[_.\-]?agent(?:[_.]original)?)"
-_FIND_V4 = finder(_V4, _check_v4)
-_FIND_V6 = finder(_V6, _check_v6)
+_FIND_V4 = finder(_V4, _check_v4, past=_V4_RUN)
+_FIND_V6 = finder(_V6, _check_v6, past=_V6_RUN)
 
 
 def _named(name: str) -> str:
@@ -223,6 +229,6 @@ RULES: tuple[Rule, ...] = (
     rule("user-agent", _AGENT_FIELD, _check_agent_field, trigger=r"(?i:user-agent) ?[:=]"),
     Rule("ip", r"(?i:ip|ipv4|ipv6|addr|address|for)\x00:\x00[^\x00]", _find_named_ip),
     rule("mac", _MAC, _check_mac, trigger=_MAC_TRIGGER),
-    rule("ip", _V6, _check_v6, trigger=_V6_TRIGGER),
-    rule("ip", _V4, _check_v4, trigger=r"\d\.\d{1,3}\.\d{1,3}\.\d"),
+    Rule("ip", _V6_TRIGGER, _FIND_V6),
+    Rule("ip", r"\d\.\d{1,3}\.\d{1,3}\.\d", _FIND_V4),
 )

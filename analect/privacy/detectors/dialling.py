@@ -26,7 +26,7 @@ NAMES = (
     r"phones?|telephone|tele|tel|mobile|mob|cell|cellphone|cellular|fax|whatsapp|viber|sms|hotline|telefon\w*"
     r"|tél|téléphone|telephone|teléfono|telefono|telefone|tlf|tfno|tfn|telefoonnummer|telefoon|móvil|movil|celular|cellulare|telefonino"
     r"|handy|handynummer|mobil\w*|portable|gsm|cep|телефон\w*|тел|моб|电话|手机|手机号|电话号码|電話|電話番号"
-    r"|携帯|携帯電話|전화|전화번호|휴대폰|핸드폰|هاتف|الهاتف|جوال|फ़ोन|फोन|मोबाइल|☎|📞|📱|msisdn|contact number"
+    r"|携帯|携帯電話|전화|전화번호|휴대폰|핸드폰|هاتف|الهاتف|جوال|फ़ोन|फोन|मोबाइल|☎|📞|📱|msisdn|contact number|contact no|contact nr"
 )
 
 _FILLERS = (
@@ -45,6 +45,8 @@ CALLED = (
     r"|(?:tel|sms):)"
 )
 """In front of a number: it is a telephone's."""
+CALLED_BEHIND = rf"(?i: (?:is|are|es|est|ist) (?:my|the|his|her|our|their|your|mi|mon|mein|meine)(?: \w+)? (?:{NAMES}|number))"
+"""The same behind a number."""
 _CODE = pattern(
     r"(?i)(?:(?:^|[^a-z])(?:order|invoice|ticket|case|sku|part|p/n|pn|model|serial|s/n|sn|item|isbn|issn|doi"
     r"|tracking|track|batch|lot|build|version|ver|rev|uuid|ref|reference|catalog|rma|pmid|commit|hash"

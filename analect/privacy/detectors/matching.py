@@ -24,6 +24,7 @@ SEPARATOR = r"[ .\-\x{a0}\x{2009}\x{202f}\x{2010}-\x{2015}]"
 APART = r"[^0-9A-Za-z_]"
 """In triggers, in place of a word boundary (a blob begins with NUL, so there is one before)."""
 
+_MEMORY = 16 << 20
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _DIGITS = frozenset(b"0123456789")
 _JOINERS = frozenset(b"-./:,")
@@ -53,36 +54,52 @@ class Rule:
 
 
 def pattern(source: str) -> Any:
-    """Compile for UTF-8 bytes."""
-    return re2.compile(source.encode())
+    """Compile for UTF-8 bytes. RE2 falls back to a slower way when its memory is full; it need
+    not say so on stderr.
+    """
+    options = re2.Options()
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    return re2.compile(source.encode(), options)
 
 
-def finder(source: str, check: Check) -> Callable[[bytes], Iterator[Found]]:
-    """Search with ``source``; where ``check`` says no, go on behind the first word of the match.
+_WORD_AHEAD = r"[^A-Za-z0-9_\x{80}-\x{10ffff}]*[A-Za-z0-9_\x{80}-\x{10ffff}]+|(?s:.)"
+_LONG = 1000
 
-    Where ``source`` has a group, what is judged is the group, and the rest its context.
+
+def finder(
+    source: str, check: Check, *, past: str = _WORD_AHEAD
+) -> Callable[[bytes], Iterator[Found]]:
+    """Search with ``source``; where ``check`` says no, go on behind what ``past`` matches there.
+
+    Where ``source`` has a group, what is judged is the group, and the rest its context. A long
+    match that fails is passed over whole: retrying inside would take quadratic time.
     """
     compiled = pattern(source)
     group = compiled.groups
-    word = pattern(r"[^A-Za-z0-9_\x{80}-\x{10ffff}]*[A-Za-z0-9_\x{80}-\x{10ffff}]+|(?s:.)")
+    skip = pattern(past)
 
     def find(blob: bytes) -> Iterator[Found]:
         position = 0
         while (match := compiled.search(blob, position)) is not None:
             start, end = match.span(group)
             found = check(blob, start, end)
-            if found is None:
-                position = min(word.match(blob, start).end(), max(end, 1))
-            else:
+            if found is not None:
                 yield found
                 position = max(found.end, start + 1)
+            elif end - start > _LONG:
+                position = end
+            else:
+                position = skip.match(blob, start).end()
 
     return find
 
 
-def rule(kind: str, source: str, check: Check, *, trigger: str | None = None) -> Rule:
+def rule(
+    kind: str, source: str, check: Check, *, trigger: str | None = None, past: str = _WORD_AHEAD
+) -> Rule:
     """A rule of one pattern and its check."""
-    return Rule(kind, trigger or source, finder(source, check))
+    return Rule(kind, trigger or source, finder(source, check, past=past))
 
 
 def text(blob: bytes, start: int, end: int) -> str:

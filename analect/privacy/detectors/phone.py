@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from analect.privacy.detectors.dialling import CALLED, NAMES, is_code, is_date, split_country
+from analect.privacy.detectors.dialling import (
+    CALLED,
+    CALLED_BEHIND,
+    NAMES,
+    is_code,
+    is_date,
+    split_country,
+)
 from analect.privacy.detectors.matching import (
     SEPARATOR,
     Found,
@@ -40,7 +47,8 @@ _NATIONAL = (
     rf"|\(\d{{2,4}}\) ?\d{{4,5}}{_S}\d{{4}}|\b\d\d 9\d{{4}}-\d{{4}}"  # Brazil, Argentina, Mexico
     rf"|\b[6-9]\d\d \d\d \d\d \d\d|\b1[38]00 \d{{3}} \d{{3}}"  # Spain, Australia
 )
-_CALLED = rf"{CALLED}(\(?\d{{2,}}(?:{_S2}?\d+){{0,6}})"
+_ANY = rf"(\(?\d{{2,}}(?:{_S2}?\d+){{0,6}})"
+_CALLED = CALLED + _ANY
 _CALLED_TRIGGER = (
     rf"(?i:{NAMES}|call|dial|text|reach|ring|number)[^\d\x00\r\n]*(?:\x00:\x00[^\d\x00]*)?"
     r"\d[^\x00A-Za-z]{0,3}\d[^\x00A-Za-z]{5}"
@@ -165,6 +173,8 @@ def _check_called(blob: bytes, start: int, end: int) -> Found | None:
     number = digits(blob, start, end)
     if not 7 <= len(number) <= 15 or is_word(blob, end) or is_date(text(blob, start, end)):
         return None
+    if is_word(blob, start - 1):
+        return None
     return Found(start, end, _dialled(number))
 
 
@@ -189,4 +199,5 @@ RULES: tuple[Rule, ...] = (
     rule("phone", _TRUNK, _check_trunk, trigger=_TRUNK_TRIGGER),
     rule("phone", _MOBILE, _check_bare, trigger=_MOBILE_TRIGGER),
     rule("phone", _CALLED, _check_called, trigger=_CALLED_TRIGGER),
+    rule("phone", _ANY + CALLED_BEHIND, _check_called, trigger=rf"\d{CALLED_BEHIND}"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Iterator
 
 from analect.privacy.detectors.matching import (
     APART,
@@ -36,7 +37,7 @@ _VENDORS = (
     r"(?:SK|AC)[0-9a-f]{32}",  # Twilio
     r"SG\.[A-Za-z0-9_\-]{16,32}\.[A-Za-z0-9_\-]{16,64}",  # SendGrid
     r"npm_[A-Za-z0-9]{36}|pypi-Ag[A-Za-z0-9_\-]{16,}|rubygems_[a-f0-9]{48}|CLOJARS_[a-z0-9]{60}|oy2[a-z0-9]{43}",
-    r"\d{8,10}:[A-Za-z0-9_\-]{35}",  # Telegram
+    r"\d{8,10}:[A-Za-z0-9_\-]{33,37}",  # Telegram
     r"[MNO][A-Za-z0-9_\-]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}|mfa\.[A-Za-z0-9_\-]{20,}",  # Discord
     r"key-[0-9a-f]{32}|[0-9a-f]{32}-us\d{1,2}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}",  # mail services
     r"sq0(?:atp|csp|idp)-[A-Za-z0-9_\-]{22,43}|EAA[A-Za-z0-9]{60,}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",
@@ -61,10 +62,9 @@ _WEBHOOK = (
     r"|discord(?:app)?\.com/api/webhooks/\d+/[A-Za-z0-9_\-]{40,}"
     r"|[a-z0-9\-]+\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/\-]{60,}"
 )
-_PEM = (
-    r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[^\x00\-]*(?:-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----)?)"
-)
+_PEM_BEGIN = r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_END = r"-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_BODY = r"[^\x00\-]*"
 _URL = r"[A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\x00\s/?#\"'<>`:@]*:[^\x00\s/\"'<>`]+@"
 _URL_HEAD = pattern(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
@@ -77,7 +77,9 @@ _NAME = (
 )
 _IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a})\s{0,3}|\s(?:is|was|ist|es|est)[: ]\s?)"
 _HEAD = rf"(?i:{_NAME})(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}{_IS}(?:\\?[\"'`]){{0,3}}"
-_ASSIGNMENT = _HEAD + r"[^\x00\s\"'`,;<>(){}\[\]\\]{6,}"
+_ASSIGNMENT = _HEAD + r"[^\x00\s\"'`,;<>(){}\[\]\\]{6}"
+_LONGEST = 256
+_REST = pattern(r"[^\x00\s\"'`,;<>(){}\[\]\\]*")
 _ASSIGNMENT_HEAD = pattern(_HEAD)
 _BEARER = r"(?i:bearer|token) [A-Za-z0-9\-._~+/]{16,}=*"
 _BASIC = r"(?i:basic) [A-Za-z0-9+/]{8,}={0,2}"
@@ -92,7 +94,7 @@ _VENDOR_TRIGGER = (
     r"|do[oprt]_v1|dapi[0-9a-f]|dckr_|lin_api|secret_|ntn_|figd_|PMAK|NRAK|NRJS|HRKU|gl(?:sa|c)_|sntry|CFPAT|hv[sbr]\."
     r"|dp\.[a-z]|pscale_|sbp_|sb_(?:secret|publi)|r8_|gsk_|xai-|pplx-|tvly-|pcsk_|nvapi-|tgp_v1|fw_|jina_|AT[AC]TT3|ATBB"
     r"|pat[A-Za-z0-9]{14}\.|AGE-SEC|aio_|nfp_|vc[pik]_|LTAI|AKID|AAAAAAAAAA|sl\.|ops_eyJ|p8e-|fm[12]_)"
-    r"|\dQ~|AZDO|\.atlasv1\.|-us\d|\d:[A-Za-z0-9_\-]{35}|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}"
+    r"|\dQ~|AZDO|\.atlasv1\.|-us\d|\d:[A-Za-z0-9_\-]{33}|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}"
 )
 _ASSIGNMENT_TRIGGER = (
     r"(?i:key|key.?id|secret|token|passwd|password|passphrase|passwort|contraseña|mot de passe|senha|пароль|密码|パスワード"
@@ -133,6 +135,26 @@ def _is_random(value: str) -> bool:
     return has_digit and has_letter and len(set(value)) >= min(8, len(value) // 2)
 
 
+def _find_pem(blob: bytes) -> Iterator[Found]:
+    """From BEGIN to END inside one text; where END is missing, as far as it looks like a key."""
+    position = 0
+    ending = _FIND_END.search(blob)
+    while (beginning := _FIND_BEGIN.search(blob, position)) is not None:
+        start, position = beginning.span()
+        while ending is not None and ending.start() < position:
+            ending = _FIND_END.search(blob, ending.end())
+        if ending is not None and blob.find(b"\0", position, ending.start()) < 0:
+            position = ending.end()
+        else:
+            position = _FIND_BODY.match(blob, position).end()
+        yield Found(start, position, text(blob, start, position).strip())
+
+
+_FIND_BEGIN = pattern(_PEM_BEGIN)
+_FIND_END = pattern(_PEM_END)
+_FIND_BODY = pattern(_PEM_BODY)
+
+
 def _check_vendor(blob: bytes, start: int, end: int) -> Found | None:
     if is_word(blob, start - 1):
         return None
@@ -168,9 +190,19 @@ def _check_url(blob: bytes, start: int, end: int) -> Found | None:
 
 
 def _check_assignment(blob: bytes, start: int, end: int) -> Found | None:
+    found = _judge_assignment(blob, start, end)
+    if found is None or found.end - found.start < _LONGEST:
+        return found
+    end = _REST.match(blob, found.end).end()
+    return Found(found.start, end, text(blob, found.start, end))
+
+
+def _judge_assignment(blob: bytes, start: int, end: int) -> Found | None:
+    """Looks at the first ``_LONGEST`` bytes of a value, so that many refusals stay cheap."""
     head = _ASSIGNMENT_HEAD.match(blob, start)
     name = text(blob, start, head.end())
     start = head.end()
+    end = _REST.match(blob, end, end + _LONGEST).end()
     value = text(blob, start, end).rstrip(".:")
     value = _NEXT_PARAMETER.split(value)[0]
     end = start + len(value.encode())
@@ -216,7 +248,7 @@ def _check_parameter(blob: bytes, start: int, end: int) -> Found | None:
 
 
 RULES: tuple[Rule, ...] = (
-    rule("secret", _PEM, _check_whole, trigger=r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY"),
+    Rule("secret", _PEM_BEGIN, _find_pem),
     rule("credentials", _URL, _check_url, trigger=_URL_TRIGGER),
     rule("secret", _WEBHOOK, _check_whole),
     rule("secret", _JWT, _check_jwt, trigger=r"eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]"),
