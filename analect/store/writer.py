@@ -125,8 +125,11 @@ class Writer:
 
     def _run(self) -> None:
         while jobs := self._gather():
+            # Who gave up before the commit began stores nothing; after that it cannot be undone.
+            wanted = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
             try:
-                self._commit(jobs)
+                if wanted:
+                    self._commit(wanted)
             finally:
                 with self._lock:
                     self._queued_bytes -= sum(job.size for job in jobs)
@@ -167,14 +170,22 @@ class Writer:
                 return
             _fail(jobs, error)
             return
-        self._observe(sum(len(job.request.batch) for job in jobs), monotonic() - started)
-        if any(isinstance(r, AppendResult) and r.commit_seq is not None for r in results):
-            self._on_commit()
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, KeyRace):
                 job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
+        stored = any(isinstance(r, AppendResult) and r.commit_seq is not None for r in results)
+        self._tell(sum(len(job.request.batch) for job in jobs), monotonic() - started, stored)
+
+    def _tell(self, rows: int, seconds: float, stored: bool) -> None:
+        """A listener's bug must not end the only thread that writes."""
+        try:
+            self._observe(rows, seconds)
+            if stored:
+                self._on_commit()
+        except Exception:
+            log.exception("a listener of commits failed")
 
     def _write(self, requests: Sequence[Request]) -> list[AppendResult | KeyRace]:
         """One transaction; again when another process took the same ids, or dropped the month."""

@@ -186,6 +186,26 @@ def test_each_caller_of_a_group_hears_its_own(engine, held):
     assert count(engine, records) == 3
 
 
+def test_who_gives_up_in_time_stores_nothing_and_harms_nobody(engine, held):
+    writer, answers, release = held
+    given_up = writer.append(Request([item()], ()))
+    other = writer.append(Request([item()], ()))
+    assert given_up.cancel()
+    release.set()
+    assert other.result(20).outcomes == ("stored",)
+    assert not answers[0].cancel()
+    assert count(engine, records) == 2
+
+
+def test_a_listener_that_fails_does_not_end_the_writing(store):
+    def fail() -> None:
+        raise RuntimeError
+
+    store.on_commit(fail)
+    assert put(store, item()).outcomes == ("stored",)
+    assert put(store, item()).outcomes == ("stored",)
+
+
 def test_too_much_waiting_is_refused(engine):
     release = threading.Event()
     limits = WriterLimits(queued_bytes=3_000)
