@@ -116,7 +116,7 @@ class Processing(_Group):
     auto: bool = True
     interval_seconds: Seconds = 1.0
     batch_size: Positive = 500
-    max_attempts: Positive = 8
+    max_attempts: Positive = 20
     backoff_seconds: Seconds = 1.0
     lease_seconds: Seconds = 300.0
 
