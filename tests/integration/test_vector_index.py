@@ -227,3 +227,17 @@ def test_a_closed_index_says_so(tmp_path):
     index.close()
     with pytest.raises(EngineUnavailable, match="closed"):
         index.count()
+
+
+def test_the_nearest_are_found_among_many(tmp_path):
+    rows = np.random.default_rng(4).standard_normal((30_000, vectors.DIMENSION))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    with closing(opener(tmp_path, exact_limit=0)()) as index:
+        for start in range(0, len(rows), 5000):
+            index.upsert(vectors.documents(rows[start : start + 5000], start))
+        found = 0
+        for asked in vectors.unit_vectors(10, seed=11):
+            best = {vectors.record_id(int(n)) for n in np.argsort(-(rows @ asked))[:10]}
+            found += len(best & {hit.id for hit in index.search(asked, EVERYTHING, 10)})
+        # Vectors without any structure are the hardest case.
+        assert found >= 85

@@ -1,11 +1,19 @@
 """Nearest rows by looking at all of them, quickly.
 
 Up to ``exact_limit`` rows every vector is compared in half precision: 100,000 rows of 256 take
-2.6 ms and 51 MB. Above that, each row is first compared by the signs of its numbers alone, one
-bit each, by exclusive or and counting (1,000,000 rows of 256: 5 ms and 32 MB); the nearest
-:data:`CANDIDATES` are then read from disk and compared in half precision. A graph of neighbours
-(HNSW) would answer sooner over many more rows, but takes ten times the memory and a thousand times
-the time to build, and neither deletes nor filters as plainly.
+2.6 ms and 51 MB. Above that, in three steps, each on what the one before left over:
+
+1. every row by the signs of its numbers alone, one bit each, by exclusive or and counting
+   (1,000,000 rows of 256 take 32 MB);
+2. the nearest :data:`WIDE` by the question's numbers and the row's signs, from a table of the sums
+   of eight;
+3. the best :data:`CANDIDATES` in half precision, read from disk.
+
+Measured over 1,000,000 rows on a busy machine: p50 14 ms, p95 15 to 18 ms; recall@10 is 1.0 for
+1,000 clusters, 0.97 for 100 clusters without any structure inside, where the second step makes the
+difference. A graph of neighbours (usearch, 8 bits a number) answered in under 1 ms with recall
+0.94 to 0.95 over 20,000 rows, but was built at 1,500 to 4,700 rows a second, slower than records
+come in, needs about ten times the memory, and neither deletes nor filters as plainly.
 """
 
 from __future__ import annotations
@@ -22,10 +30,16 @@ from numpy.typing import NDArray
 from analect.index.protocols import Vector
 from analect.index.vectors.rows import RowFile
 
-CANDIDATES = 2000
-"""Rows that are compared in full after the comparison of signs."""
+WIDE = 20_000
+"""Rows that are left after the signs have been compared."""
+CANDIDATES = 3000
+"""Rows that are compared in full."""
 BLOCK = 65_536
 """Rows a block in memory: as many as keep the intermediate results in the processor's cache."""
+
+_FAR = np.iinfo(np.uint16).max
+_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1) * np.float32(2) - 1
+"""Shape (256, 8): the bits of every byte, as 1 and -1."""
 
 Numbers = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -105,7 +119,11 @@ class Scan:
             ]
             numbers = np.flatnonzero(usable)
             return _best(numbers, np.concatenate([np.empty(0), *parts])[numbers], wanted)
-        numbers = self._candidates(memory, count, vector, usable, max(CANDIDATES, 4 * wanted))
+        left = max(CANDIDATES, 4 * wanted)
+        numbers = self._candidates(memory, count, vector, usable, max(WIDE, left))
+        if len(numbers) > left:
+            leaning = _leaning(_signs_of(memory.signs or [], numbers), vector)
+            numbers = np.sort(numbers[np.argpartition(-leaning, left)[:left]])
         if not len(numbers):
             return numbers, np.empty(0)
         return _best(numbers, _compare(self._vectors.gather(numbers), vector), wanted)
@@ -138,16 +156,16 @@ class Scan:
         memory: _Memory, count: int, vector: Vector, usable: NDArray[np.bool_], wanted: int
     ) -> Numbers:
         """The rows whose signs differ least from the vector's; of equals, the later ones."""
-        numbers = np.flatnonzero(usable)
-        if len(numbers) <= wanted:
-            return numbers
+        if np.count_nonzero(usable) <= wanted:
+            return np.flatnonzero(usable)
         asked = signs(vector.reshape(1, -1))[0]
-        distances = np.concatenate([_differing(block, asked) for block in memory.signs or []])
-        found = distances[:count][numbers]
-        below = np.cumsum(np.bincount(found))
-        limit = int(np.searchsorted(below, wanted))
-        nearer = numbers[found < limit]
-        return np.concatenate([nearer, numbers[found == limit][len(nearer) - wanted :]])
+        blocks = [_differing(block, asked) for block in memory.signs or []]
+        distances = np.concatenate(blocks)[:count]
+        distances[~usable] = _FAR
+        limit = int(np.searchsorted(np.cumsum(np.bincount(distances)), wanted))
+        nearer = np.flatnonzero(distances < limit)
+        equal = np.flatnonzero(distances == limit)
+        return np.sort(np.concatenate([nearer, equal[len(nearer) - wanted :]]))
 
 
 def _compare(rows: NDArray[np.float16], vector: Vector) -> Scores:
@@ -162,6 +180,28 @@ def _differing(block: NDArray[np.uint64], asked: NDArray[np.uint64]) -> NDArray[
     total = np.zeros(block.shape[1], np.uint16)
     for words, word in zip(block, asked, strict=True):
         total += np.bitwise_count(words ^ word)
+    return total
+
+
+def _signs_of(blocks: list[NDArray[np.uint64]], numbers: Numbers) -> NDArray[np.uint8]:
+    """Shape (len(numbers), bytes): the signs of these rows, which come in ascending order."""
+    bounds = np.searchsorted(numbers, np.arange(len(blocks) + 1) * BLOCK)
+    parts = [
+        block[:, numbers[bounds[n] : bounds[n + 1]] - n * BLOCK] for n, block in enumerate(blocks)
+    ]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1).T).view(np.uint8)
+
+
+def _leaning(bits: NDArray[np.uint8], vector: Vector) -> NDArray[np.float32]:
+    """The product of the vector with each row's signs, taken as 1 and -1."""
+    width = bits.shape[1]
+    padded = np.zeros(width * 8, np.float32)
+    padded[: len(vector)] = vector
+    # What any byte at any place adds up to: shape (width, 256).
+    sums = padded.reshape(width, 8) @ _BYTES.T
+    total = np.zeros(len(bits), np.float32)
+    for place in range(width):
+        total += sums[place].take(bits[:, place])
     return total
 
 
