@@ -32,6 +32,7 @@ from analect.store.erasure import (
     Receipt,
     check_scope,
     chunks,
+    doom,
     one_eraser,
 )
 from analect.store.key_rows import SqlKeyRows
@@ -215,7 +216,9 @@ class Eraser:
         if not moves:
             return
         taken = {record_id for one in doomed.values() for record_id in one.records}
-        moved = self._survivors.reseal(moves, taken)
+        moved = self._survivors.reseal(
+            moves, lambda one: one.id not in taken and not doom(one, doomed)
+        )
         first = next(iter(doomed.values()))
         first.receipt = first.receipt.counting(sealed_again=moved)
         self._rows.save([first.receipt])
@@ -248,9 +251,10 @@ class Eraser:
 
     def _finish(self, receipts: list[Receipt]) -> list[Receipt]:
         """Purge the indexes and the write-ahead log; then the receipts are final."""
-        ids, last = self._rows.deleted_since(min(receipt.created_at for receipt in receipts))
+        held = self._rows.claims()
+        ids = self._rows.deleted_since(min(receipt.journal_seq for receipt in receipts))
         try:
-            clear = self._wait(lambda: not self._rows.claimed_before(last))
+            clear = self._wait(lambda: not held & self._rows.claims())
             if clear and ids:
                 self._purge(ids)
             clear = clear and self._wait(self._rows.checkpoint)

@@ -15,7 +15,7 @@ from analect.privacy.shards import Shards
 from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
 from analect.store.engine import is_postgres, write_transaction
-from analect.store.erasure import Concerned, Doomed, Receipt, arrivals, save_receipt
+from analect.store.erasure import Doomed, Receipt, arrivals, doom, save_receipt
 from analect.store.key_rows import KEY_ROWS, key_row
 from analect.store.survivors import Moves, Survivors
 from analect.store.tables import data_keys, key_shards, vault
@@ -141,12 +141,9 @@ class KeyDestroyer:
         late = arrivals(connection, plan.place, standing)
         staying = []
         for one in late:
-            if one.id in known:
+            if one.id in known or doom(one, plan.doomed):
                 continue
-            owner = _doom(one, plan.doomed)
-            if owner is not None:
-                owner.records[one.id] = one
-            elif one.key_id in plan.moves:
+            if one.key_id in plan.moves:
                 staying.append(one.id)
             else:
                 raise Corrupt(f"record {one.id} is sealed by a key that is not its own")
@@ -167,15 +164,6 @@ class KeyDestroyer:
         receipt: Receipt = owner.receipt.counting(keys=len(standing), vault=vault)
         save_receipt(connection, receipt)
         owner.receipt = receipt
-
-
-def _doom(one: Concerned, doomed: Mapping[str, Doomed]) -> Doomed | None:
-    for candidate in doomed.values():
-        if one.is_of(candidate.receipt):
-            return candidate
-        if one.kind == "evaluation" and one.parent_id in candidate.records:
-            return candidate
-    return None
 
 
 def _lock_shard(connection: Connection, shard: int) -> int | None:

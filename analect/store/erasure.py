@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +22,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal,
     select,
     tuple_,
     update,
@@ -72,7 +71,8 @@ class Receipt:
     ``scope`` is ``subject``, ``session``, ``thread`` or ``record``; ``target`` a pseudonym or a
     record id. ``counts`` says how much went, by place, and how much of others was sealed again.
     ``readable_elsewhere`` says what copies outside of this store may still show. ``state`` is
-    ``pending`` until all of it is done and checked, then ``final``.
+    ``pending`` until all of it is done and checked, then ``final``. ``journal_seq`` is where the
+    journal stood when it was opened.
     """
 
     id: str
@@ -83,12 +83,14 @@ class Receipt:
     readable_elsewhere: tuple[str, ...]
     created_at: Micros
     finished_at: Micros | None = None
+    journal_seq: int = 0
 
     def counting(self, **more: int) -> Receipt:
         """The same with more counted."""
         counts = dict(self.counts)
         for place, number in more.items():
-            counts[place] = counts.get(place, 0) + number
+            if number:
+                counts[place] = counts.get(place, 0) + number
         return replace(self, counts=counts)
 
 
@@ -120,6 +122,16 @@ class Doomed:
     def in_order(self) -> list[RecordId]:
         """Those that were found last first: they point at the others."""
         return list(reversed(self.records))
+
+
+def doom(one: Concerned, every: Mapping[str, Doomed]) -> bool:
+    """Whether a record that came later is to be erased as well; then it is added."""
+    for doomed in every.values():
+        evaluates = one.kind == "evaluation" and one.parent_id in doomed.records
+        if evaluates or one.is_of(doomed.receipt):
+            doomed.records[one.id] = one
+            return True
+    return False
 
 
 @contextmanager
@@ -157,7 +169,10 @@ class ErasureRows:
     def open_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Write down what shall be erased, before anything is."""
         with write_transaction(self._engine) as connection:
-            connection.execute(insert(erasures), [_receipt_row(receipt) for receipt in receipts])
+            last = connection.execute(select(func.coalesce(func.max(commits.c.seq), 0)))
+            seq = last.scalar_one()
+            rows = [_receipt_row(replace(receipt, journal_seq=seq)) for receipt in receipts]
+            connection.execute(insert(erasures), rows)
 
     def receipts(self, *states: str) -> list[Receipt]:
         """Receipts in these states (all when none is given), newest first."""
@@ -276,22 +291,22 @@ class ErasureRows:
             save_receipt(connection, counted)
             return counted
 
-    def deleted_since(self, since: Micros) -> tuple[list[RecordId], Micros]:
-        """Ids that left by commits of ``since`` or later, and when the last of these was."""
-        wanted = select(commits.c.ids, commits.c.committed_at).where(
-            commits.c.operation == "delete", commits.c.committed_at >= since
+    def deleted_since(self, journal_seq: int) -> list[RecordId]:
+        """Ids that left by commits behind ``journal_seq``."""
+        wanted = select(commits.c.ids).where(
+            commits.c.operation == "delete", commits.c.seq > journal_seq
         )
         with read_transaction(self._engine) as connection:
-            rows = connection.execute(wanted).fetchall()
-        ids = [record_id for row in rows for record_id in split_ids(row.ids)]
-        return ids, max((row.committed_at for row in rows), default=since)
+            found = connection.execute(wanted).scalars().all()
+        return [record_id for raw in found for record_id in split_ids(raw)]
 
-    def claimed_before(self, at: Micros) -> bool:
-        """Whether a processor may hold a record that it claimed before ``at``."""
-        held = and_(outbox.c.state == "claimed", outbox.c.operation == "put")
-        wanted = select(literal(1)).where(held, outbox.c.claimed_at <= at).limit(1)
+    def claims(self) -> set[tuple[int, Micros]]:
+        """Work that processors are at: they may hold what was deleted meanwhile."""
+        wanted = select(outbox.c.seq, outbox.c.claimed_at).where(
+            outbox.c.state == "claimed", outbox.c.operation == "put"
+        )
         with read_transaction(self._engine) as connection:
-            return connection.execute(wanted).first() is not None
+            return {(row.seq, row.claimed_at) for row in connection.execute(wanted)}
 
     def checkpoint(self) -> bool:
         """Leave nothing in SQLite's write-ahead log; false when a reader was in the way."""

@@ -7,7 +7,7 @@ crash, and nothing is sealed twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from analect.store.append import AppendSql, KeyRace
 from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
 from analect.store.engine import is_postgres, read_transaction, write_transaction
-from analect.store.erasure import AT_ONCE, chunks
+from analect.store.erasure import AT_ONCE, Concerned, chunks
 from analect.store.rows import COLUMNS, StoredRecord, stored_record
 from analect.store.tables import annotation_rows, document_versions, documents, records, vault
 from analect.store.upsert import insert_into
@@ -57,9 +57,8 @@ class Survivors:
         self._sealer = sealer
         self._sql: AppendSql = PostgresAppend() if is_postgres(engine) else SqliteAppend()
 
-    def reseal(self, moves: Moves, doomed: Collection[RecordId]) -> int:
-        """Move all that the old keys sealed, but for ``doomed`` records; how many records and
-        documents.
+    def reseal(self, moves: Moves, stays: Callable[[Concerned], bool]) -> int:
+        """Move all that the old keys sealed and that ``stays``; how many records and documents.
 
         Raises:
             KeyRace: a new key does not stand any more.
@@ -70,7 +69,7 @@ class Survivors:
         moved, after = 0, None
         while True:
             batch = self._batch(list(moves), after)
-            staying = [one for one in batch if one.record.id not in doomed]
+            staying = [one for one in batch if stays(_concerned(one))]
             if staying:
                 with write_transaction(self._engine) as connection:
                     self.hold(connection, moves)
@@ -231,3 +230,16 @@ class Survivors:
             "key": move.new.key_id,
             "sealed": self._sealer.seal_bytes(move.new, binding, plain),
         }
+
+
+def _concerned(one: StoredRecord) -> Concerned:
+    record = one.record
+    return Concerned(
+        record.id,
+        one.key_id,
+        record.subject,
+        record.session_id,
+        record.thread_id,
+        record.parent_id,
+        record.kind,
+    )
