@@ -108,7 +108,7 @@ class Scanner:
         hits = self._triggers.Match(blob)
         if hits is None and not self._detectors:
             return []
-        candidates = [Finding(*m.span(), _RESERVED, "") for m in _TOKEN.finditer(blob)]
+        candidates = [Finding(m.start(), m.end(), _RESERVED, "") for m in _TOKEN.finditer(blob)]
         for hit in sorted(hits or ()):
             rule = self._rules[hit]
             candidates.extend(

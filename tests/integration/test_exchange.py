@@ -63,9 +63,7 @@ def everything(service):
 
 
 def content(record):
-    return tuple(
-        getattr(record, name) for name in type(record).__slots__ if name != "received_at"
-    )
+    return tuple(getattr(record, name) for name in type(record).__slots__ if name != "received_at")
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

@@ -1,6 +1,7 @@
 import sqlite3
 
 import pytest
+
 from analect.index.facets import DELETE, INSERT, SCHEMA, base_row, labels, where_clause
 from analect.index.protocols import Facets
 from analect.model.errors import InvalidQuery
