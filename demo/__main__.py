@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import html
+import re
 import shutil
 import sys
 import tempfile
@@ -14,12 +16,24 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from demo import proof
 from demo.dataset import Dataset, load
 from demo.server import DemoFailed, Server, start
 
 BATCH = 60
+QUERIES = (
+    ("refund", "one word"),
+    ('"retry-after"', "a phrase"),
+    ("consum* partition", "a prefix and a word"),
+    ("退款", "Chinese, two characters"),
+    ("検索", "Japanese"),
+    ("الجدار", "Arabic"),
+    ("remboursee", "written without its accent"),
+    ("umsatzsteuer*", "German"),
+)
+_MARKS = re.compile(r"</?em>")
 console = Console(width=110, highlight=False)
 
 
@@ -35,28 +49,39 @@ def main() -> int:
         console.print(f"[bold]Analect[/] serves at {server.url}, its data is in {server.home}\n")
         with httpx.Client(base_url=server.url, timeout=60) as client:
             show(client, server, load(datetime.now(UTC)))
-    except DemoFailed as error:
+        if keep:
+            _say_where(server, root)
+            return 0
+        _stop(server)
+    except (DemoFailed, httpx.HTTPError) as error:
         console.print(f"[bold red]The demonstration failed:[/] {escape(str(error))}")
-        keep_server = False
-        return 1
-    else:
-        keep_server = keep
-        return 0
-    finally:
+        console.print(f"What it left is in {root}")
         if server is not None:
-            _finish(server, root, keep=keep_server)
-
-
-def _finish(server: Server, root: Path, *, keep: bool) -> None:
-    if keep:
-        console.print(
-            f"\nStill running: {server.url}/docs   stop it with: kill {server.process.pid}"
-            f"\nData: {server.home}   key ring: {root / 'ring'}   log: {server.log}"
-        )
-        return
-    code = server.stop()
-    console.print(f"\nThe server ended with code {code}; its folder is removed.")
+            server.stop()
+        return 1
+    except BaseException:  # an interrupt, or a fault of its own: leave no server behind
+        if server is not None:
+            server.stop()
+        raise
     shutil.rmtree(root)
+    console.print("\nThe server has stopped; its folder is removed.")
+    return 0
+
+
+def _say_where(server: Server, root: Path) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Still running:", f"{server.url}/docs")
+    table.add_row("Stop it with:", f"kill {server.process.pid}")
+    table.add_row("Its data:", str(server.home))
+    table.add_row("Its key ring:", str(root / "ring"))
+    table.add_row("Its log:", str(server.log))
+    console.print()
+    console.print(table)
+
+
+def _stop(server: Server) -> None:
+    code = server.stop()
+    _expect(code == 0, f"the server ends with code 0, not {code}")
 
 
 def show(client: httpx.Client, server: Server, dataset: Dataset) -> None:
@@ -92,38 +117,48 @@ def _thread(client: httpx.Client) -> None:
     console.print("\n[bold]2. A thread[/], in order, personal data replaced by stable tokens")
     messages = [item for item in items if item["kind"] == "message"]
     _expect(len(messages) == 6, "the thread has six messages")
+    table = Table.grid(padding=(0, 0, 0, 3), pad_edge=True)
     for item in messages:
-        text = item.get("input") or item.get("output")
-        console.print(f"   [cyan]{item['role']:>9}[/]  {escape(str(text))}")
+        text = str(item.get("input") or item.get("output"))
+        table.add_row(Text(item["role"], style="cyan"), Text(text))
+    console.print(table)
+    _expect("<card:" in str(messages) and "<email:" in str(messages), "it shows tokens")
 
 
 def _searches(client: httpx.Client) -> None:
     console.print("\n[bold]3. Words[/], in any script")
-    queries = (
-        "refund",
-        '"retry-after"',
-        "consum* partition",
-        "退款",
-        "検索",
-        "الجدار",
-        "umsatzsteuer*",
-    )
-    for query in (*queries, "remboursee"):
+    table = Table.grid(padding=(0, 0, 0, 3), pad_edge=True)
+    for width in (20, 11, 55, 27):
+        table.add_column(no_wrap=True, overflow="ellipsis", width=width)
+    for query, what in QUERIES:
         items = _search(client, query, "text")
         _expect(bool(items), f"a text search for {query} finds something")
-        snippet = (items[0]["highlights"] or [""])[0].replace("\n", " ")
-        marked = escape(snippet).replace("<em>", "[bold yellow]").replace("</em>", "[/]")
-        console.print(f"   {escape(query):<22}{len(items):>3} found   {marked}")
+        snippet = (items[0]["highlights"] or [""])[0]
+        _expect("<em>" in snippet, f"the match of {query} is marked")
+        table.add_row(Text(query), f"{len(items)} found", _marked(snippet), f"[dim]{what}[/]")
+    console.print(table)
+
+
+def _marked(snippet: str) -> Text:
+    """A highlight as the server gives it (escaped HTML with ``<em>``), for a terminal."""
+    text = Text()
+    for place, part in enumerate(_MARKS.split(snippet.replace("\n", " "))):
+        text.append(html.unescape(part), style="bold yellow" if place % 2 else "")
+    return text
 
 
 def _semantic(client: httpx.Client) -> None:
     console.print("\n[bold]4. Meaning[/]: no word in common is needed")
+    table = Table.grid(padding=(0, 0, 0, 3), pad_edge=True)
+    for width in (31, 8, 70):
+        table.add_column(no_wrap=True, overflow="ellipsis", width=width)
     for query in ("I want my money back", "the machine ran out of RAM", "secrets were exposed"):
         items = _search(client, query, "semantic")
         _expect(bool(items), f"a semantic search for {query} finds something")
         record = items[0]["record"]
         text = str(record.get("input") or record.get("output") or record.get("name"))
-        console.print(f"   {query:<28}{items[0]['score']:.2f}   {escape(text[:66])}")
+        table.add_row(query, f"{items[0]['score']:.2f}", Text(text))
+    console.print(table)
 
 
 def _related(client: httpx.Client) -> None:
@@ -159,10 +194,14 @@ def _proof(client: httpx.Client, server: Server, dataset: Dataset) -> None:
         raise DemoFailed(f"personal data was found: {seen.found}")
     sent = str(dataset.records)
     _expect(all(value in sent for value in dataset.planted.values()), "every value was sent")
+    # A scan that finds nothing proves something only if it finds what is there.
+    control = proof.search({"a thread's name": "billing-double-charge"}, [server.home], {})
+    _expect(bool(control.found), "the same scan finds what is stored in plain")
     console.print(
         f"\n[bold green]7. Private[/]: {seen.values} planted values (mail addresses, phones, cards, "
         f"keys, ...) were sent; none is in any of {seen.files} places, {seen.bytes:,} bytes, "
-        f"of the data folder, the log and the metrics."
+        f"of the data folder, the log and the metrics, be it as text, UTF-16, base64, hexadecimal "
+        f"or URL-encoded. The same scan does find the name of a thread, which is stored in plain."
     )
 
 

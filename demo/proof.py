@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ class Proof:
 def forms(value: str) -> set[bytes]:
     """The byte forms a value may take in a file."""
     plain = value.encode()
-    encoded = base64.b64encode(plain)
     return {
         plain,
         value.lower().encode(),
@@ -30,8 +30,16 @@ def forms(value: str) -> set[bytes]:
         value.encode("utf-16-be"),
         quote(value, safe="").encode(),
         plain.hex().encode(),
-        encoded[: len(encoded) // 4 * 4 - 4],  # the last group depends on what follows
+        json.dumps(value)[1:-1].encode(),
+        *(_inside_base64(plain, offset) for offset in range(3)),
     }
+
+
+def _inside_base64(plain: bytes, offset: int) -> bytes:
+    """What base64 makes of it ``offset`` bytes into a group of three, whatever is around it."""
+    encoded = base64.b64encode(bytes(offset) + plain)
+    first = -(-offset * 8 // 6)  # characters that hold a bit of what stands before
+    return encoded[first : (offset + len(plain)) * 8 // 6]
 
 
 def search(planted: Mapping[str, str], folders: Iterable[Path], texts: Mapping[str, str]) -> Proof:
