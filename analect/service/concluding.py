@@ -52,14 +52,14 @@ class Conclusions:
             )
         return self._store.annotations.put(rows)
 
-    def of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, list[Annotation]]:
+    def of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Annotation]]:
         """What was concluded of these records, opened."""
         stored = self._store.annotations.get(record_ids)
         wanted = {one.key_id for some in stored.values() for one in some if one.key_id is not None}
         keys = self._keys.by_ids(list(wanted))
-        found: dict[RecordId, list[Annotation]] = {}
+        found: dict[RecordId, Sequence[Annotation]] = {}
         for record_id, some in stored.items():
-            found[record_id] = []
+            mine = []
             for one in some:
                 opened = Annotation(
                     record_id=record_id,
@@ -73,7 +73,8 @@ class Conclusions:
                 if one.text is not None and key is not None:
                     plain = self._sealer.open_bytes(key, _binding(opened), one.text)
                     opened = replace(opened, text=plain.decode())
-                found[record_id].append(opened)
+                mine.append(opened)
+            found[record_id] = mine
         return found
 
 

@@ -14,6 +14,7 @@ from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFo
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId, parse_id
 from analect.model.query import (
     MAX_LIMIT,
+    Annotation,
     Change,
     Document,
     Page,
@@ -211,6 +212,10 @@ class AnalysisService:
         """The evaluations that point at these records."""
         found = self._parts.store.reads.feedback(record_ids)
         return {id_: self._parts.opener.open(stored) for id_, stored in found.items()}
+
+    def annotations(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Annotation]]:
+        """What processors concluded of these records."""
+        return self._parts.conclusions.of(record_ids)
 
     def changes(self, after: str | None, limit: int) -> Page[Change]:
         """Everything once, in commit order; ``next`` says where to go on and is always there."""

@@ -6,7 +6,7 @@ import pytest
 
 from analect.model.errors import Conflict, InvalidInput, InvalidQuery, NotFound
 from analect.model.ids import EARLIEST, new_id
-from analect.model.query import PageRequest, RecordFilter, SearchRequest
+from analect.model.query import Annotation, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.settings import Settings
@@ -288,3 +288,13 @@ def test_without_the_vault_a_token_stays_a_token(service: AnalysisService) -> No
     (record_id,) = stored(service, Draft(input=f"mail {MAIL}"))
     with pytest.raises(NotFound):
         service.reveal(service.get(record_id).input.split()[1], "auditor")
+
+
+def test_annotations_replace_their_own_and_their_text_is_sealed(service: AnalysisService) -> None:
+    (record_id,) = stored(service, Draft(input="good morning"))
+    known = service.get(record_id).id
+    keep = service._parts.conclusions.keep
+    keep([Annotation(known, "greeter", 1, "topic", value="smalltalk", confidence=0.5)])
+    keep([Annotation(known, "greeter", 2, "topic", value="greeting", text="says good morning")])
+    (one,) = service.annotations([known])[known]
+    assert (one.value, one.text, one.processor_version) == ("greeting", "says good morning", 2)
