@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import msgspec
 import structlog
 
 from analect.model.record import PAYLOAD_FIELDS
+from analect.telemetry.buffered import BufferedLines
 
 HIDDEN = "[hidden]"
 MOST_CHARACTERS = 500
@@ -48,7 +49,7 @@ def configure_logging(
     level: str = "info",
     format: Literal["json", "console"] = "json",
     *,
-    stream: TextIO | None = None,
+    stream: TextIO | BufferedLines | None = None,
 ) -> None:
     """Set up structlog, and send the standard library's warnings the same way.
 
@@ -57,7 +58,7 @@ def configure_logging(
         format: ``json`` for machines, ``console`` for people.
         stream: where to; standard error unless told.
     """
-    out = stream if stream is not None else sys.stderr
+    out = cast("TextIO", stream) if stream is not None else sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from analect.access.api_keys import ApiKeys
 from analect.model.errors import AnalectError
@@ -69,7 +70,7 @@ def create_app(
     if serving is None:
         serving = Serving(service.health, telemetry.http, grace=settings.http.shutdown_seconds / 2)
     context = Context(service, settings, telemetry, serving)
-    app = FastAPI(
+    app = Api(
         title="Analect",
         version=version("analect"),
         description="Keeps what language-model programs say and conclude.",
@@ -83,13 +84,15 @@ def create_app(
     app.state.admission = Admission(settings.http.max_inflight_bytes, telemetry.http.inflight)
     app.state.workers = ThreadPoolExecutor(WORKERS, "analect-intake")
     endpoint = RecordsEndpoint(context, app.state.admission, app.state.workers)
-    app.router.routes.append(_RecordsRoute(_RECORDS, endpoint, methods=["POST"]))
+    records = Route(_RECORDS, endpoint, methods=["POST"])
+    app.router.routes.append(records)
     for part in (Reading(context), Tail(context), Documents(context), Operations(context)):
         part.mount(app)
     _handle_errors(app)
     _describe(app, with_keys=bool(keys))
-    app.add_middleware(
-        Edge,
+    app.edge = Edge(
+        app.within,
+        direct={("POST", _RECORDS): records},
         keys=keys,
         serving=serving,
         metrics=telemetry.http,
@@ -100,12 +103,18 @@ def create_app(
     return app
 
 
-class _RecordsRoute(Route):
-    """A route that leaves its template where the access log looks for it."""
+class Api(FastAPI):
+    """The application, with the edge around all of the framework's own layers."""
 
-    def matches(self, scope: Any) -> Any:
-        match, child = super().matches(scope)
-        return match, {**child, "route": self} if child else child
+    edge: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, through the edge."""
+        await (self.edge or self.within)(scope, receive, send)
+
+    async def within(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request that passed the edge."""
+        await super().__call__(scope, receive, send)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,6 +16,7 @@ from analect.access.api_keys import ApiKeys
 from analect.model.errors import ConfigurationError
 from analect.service import AnalysisService
 from analect.settings import Settings
+from analect.telemetry.buffered import BufferedLines
 from analect.telemetry.logs import configure_logging
 from analect_ingest.app import create_app
 from analect_ingest.serving import Serving
@@ -36,7 +38,15 @@ def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None) ->
         ConfigurationError: a setting is wrong, or the address cannot be listened on.
         AnalectError: the store cannot be opened.
     """
-    configure_logging(settings.log.level, settings.log.format)
+    lines = BufferedLines(sys.stderr)
+    configure_logging(settings.log.level, settings.log.format, stream=lines)
+    try:
+        _run(settings, on_ready)
+    finally:
+        lines.close()
+
+
+def _run(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
     keys = ApiKeys.from_settings(settings)
     with _listening(settings) as listener, AnalysisService.open(settings) as service:
         address = _address(listener, settings.http.host)
@@ -55,6 +65,8 @@ def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None) ->
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
+            lifespan="on",
             backlog=_BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.http.shutdown_seconds * 3 / 4)),
