@@ -332,3 +332,46 @@ def test_erasing_gives_a_receipt(tmp_path):
     assert "alice" not in json.dumps(person)
     assert place.json("list")["items"] == []
     assert len(place.json("erase", "receipts")["items"]) == 2
+
+
+def test_the_key_encryption_key_is_changed_and_recovered(tmp_path):
+    place = Place(tmp_path)
+    place.json("import", "-", send=lines(records()))
+    kek = tmp_path / "ring.kek"
+    recovery = tmp_path / "recovery.json"
+    assert place.json("keys", "status")["old_keys"] == 0
+
+    rotated = place.json("keys", "rotate")
+    assert rotated["rewrapped"] > 1
+    assert rotated["old_keys"] == 1
+    assert len(place.json("thread", THREAD)["items"]) == 3
+    assert place.json("keys", "rotate", "--finish") == {"rewrapped": 0, "old_keys": 0}
+    assert place.json("keys", "status")["old_keys"] == 0
+    assert len(place.json("thread", THREAD)["items"]) == 3
+
+    place.json("keys", "export-recovery", recovery)
+    assert recovery.stat().st_mode & 0o777 == 0o600
+    place.run("keys", "export-recovery", recovery, code=4)
+    kek.unlink()
+    assert "recovery key" in place.run("list", code=4).stderr
+    place.run("keys", "import-recovery", place.root / "absent", code=4)
+    place.run("keys", "import-recovery", "-", send="{}", code=4)
+    assert place.json("keys", "import-recovery", recovery) == {"keys": 1}
+    assert place.json("thread", THREAD)["items"][0]["input"]
+
+    old = recovery.read_text()
+    place.json("keys", "rotate")
+    place.json("keys", "rotate", "--finish")
+    assert "does not open" in place.run("keys", "import-recovery", "-", send=old, code=4).stderr
+    assert place.json("thread", THREAD)["items"][0]["input"]
+
+
+def test_a_passphrase_is_changed(tmp_path):
+    place = Place(tmp_path)
+    place.variables |= {"ANALECT_KEYS__KEK": "passphrase", "ANALECT_KEYS__PASSPHRASE": "one"}
+    place.json("import", "-", send=lines(records()))
+    assert place.json("keys", "rotate", send="two\n")["rewrapped"] > 1
+    place.run("list", code=4)
+    place.variables["ANALECT_KEYS__PASSPHRASE"] = "two"
+    assert place.json("thread", THREAD)["items"][0]["input"]
+    place.run("keys", "export-recovery", "-", code=4)
