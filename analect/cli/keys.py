@@ -57,7 +57,7 @@ def rotate(
     session: Session,
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="Destroy the old key, once every server was restarted."),
+        typer.Option("--finish", help="Destroy the old key, in a second run a while later."),
     ] = False,
 ) -> None:
     """Change the key-encryption key; no data is rewritten.
@@ -76,8 +76,8 @@ def rotate(
         return
     session.out.value(custody.rotate())
     session.out.note(
-        "restart every server and daemon on this store; then run `analect keys rotate --finish` "
-        "and export a new recovery key"
+        "running servers follow by themselves: in a minute run `analect keys rotate --finish`, and "
+        "export a new recovery key"
     )
 
 

@@ -1,7 +1,7 @@
 """Care of the key-encryption key: change it, and keep a copy of it for the day it is lost.
 
-The key in the file is never simply replaced: a process that is still running with the old one may
-write one more object of the ring with it. So a rotation has two steps, and between them both keys
+Running programs follow a key file that changes. But one of them may be about to write an object of
+the ring with the key it read a moment ago, so a rotation has two steps, and between them both keys
 are in the file.
 """
 
@@ -17,6 +17,7 @@ from analect.model.errors import ConfigurationError, InvalidInput, KeyUnavailabl
 from analect.model.ids import RandomBytes
 from analect.privacy.kek import (
     KEY_BYTES,
+    FileKek,
     LocalKek,
     kek_from_passphrase,
     kek_path,
@@ -140,7 +141,7 @@ class Custody:
         write_key_file(path, keys)
         return len(keys)
 
-    def _open(self) -> LocalKek:
+    def _open(self) -> LocalKek | FileKek:
         """The present key, known to open the ring."""
         store = self._store()
         kek = open_kek(self._settings, store, self._random_bytes, fresh=False)
