@@ -90,10 +90,14 @@ def daemon(
         session.out.value(_state(path))
         return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with session.service() as service:
-        _loop(session, service, path, stop, interval=interval, batch_size=batch_size, once=once)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        with session.service() as service:
+            _loop(session, service, path, stop, interval=interval, batch_size=batch_size, once=once)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _loop(
