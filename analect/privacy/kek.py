@@ -221,37 +221,6 @@ def read_key_file(path: Path) -> list[bytes]:
         raise KeyUnavailable(f"the key-encryption key {path} cannot be read") from error
 
 
-def recovery_text(key: bytes) -> str:
-    """A key to write down or print: base32 in groups, with a checksum."""
-    text = base64.b32encode(key + _checksum(key)).decode().rstrip("=")
-    return "-".join(text[start : start + 5] for start in range(0, len(text), 5))
-
-
-def key_of_recovery(text: str) -> bytes:
-    """The key of :func:`recovery_text`, whatever the case and spacing.
-
-    Raises:
-        KeyUnavailable: it was not typed as it was written.
-    """
-    letters = "".join(letter for letter in text.upper() if letter.isalnum())
-    try:
-        raw = base64.b32decode(letters + "=" * (-len(letters) % 8))
-    except binascii.Error as error:
-        raise _misread() from error
-    key, checksum = raw[:KEY_BYTES], raw[KEY_BYTES:]
-    if len(key) != KEY_BYTES or checksum != _checksum(key):
-        raise _misread()
-    return key
-
-
-def _misread() -> KeyUnavailable:
-    return KeyUnavailable("this is no recovery key, or a letter of it is wrong: compare it again")
-
-
-def _checksum(key: bytes) -> bytes:
-    return hashlib.sha256(b"analect recovery key\0" + key).digest()[:3]
-
-
 def open_kek(
     settings: Settings, store_id: str, random_bytes: RandomBytes, *, fresh: bool
 ) -> LocalKek | FileKek:

@@ -32,8 +32,10 @@ class KeyRing(Protocol):
         """Store durably unless the name is taken (then False)."""
         ...
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Store durably in place of what is there, all or nothing; the old bytes are destroyed."""
+    def replace(self, name: str, old: bytes, data: bytes) -> bool:
+        """Store durably in place of ``old``, all or nothing, and destroy the old bytes; False, and
+        nothing done, when something else or nothing is there.
+        """
         ...
 
     def read(self, name: str) -> bytes | None:
@@ -78,12 +80,20 @@ class FolderKeyRing:
             self._write(path, data)
             return True
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Store in place of what is there."""
+    def replace(self, name: str, old: bytes, data: bytes) -> bool:
+        """Store in place of ``old``; False when that is not what is there."""
         path = self._folder / name
-        with _translating(self._folder), self._writing(), path.open("r+b") as old:
-            self._write(path, data)
-            _overwrite(old.fileno())
+        with _translating(self._folder), self._writing():
+            try:
+                present = path.open("r+b")
+            except FileNotFoundError:
+                return False
+            with present:
+                if present.read() != old:
+                    return False
+                self._write(path, data)
+                _overwrite(present.fileno())
+            return True
 
     def read(self, name: str) -> bytes | None:
         """The object, or None when it, or the whole ring, is not there."""

@@ -296,22 +296,25 @@ def rotate_kek(ring: KeyRing, old: KeyStore, new: KeyStore, wraps: Callable[[byt
     """
     changed = 0
     for name in ring.names():
-        data = ring.read(name)
-        if data is None or name == HEADER:
-            continue
-        found: ShardObject | WrappedSecret
-        if name == PSEUDONYM:
-            found = _decode(data, WrappedSecret, ring.place)
-            place = _pseudonym_place(found.store)
-        else:
-            found = _decode(data, ShardObject, ring.place)
-            place = _place(found.store, found.shard, found.generation)
-        if wraps(found.wrapped):
-            continue
-        wrapped = new.wrap(old.unwrap(found.wrapped, place), place)
-        ring.replace(name, _encode(replace(found, wrapped=wrapped)))
-        changed += 1
+        while name != HEADER and (data := ring.read(name)) is not None:
+            found, place = _wrapped(name, data, ring.place)
+            if wraps(found.wrapped):
+                break
+            wrapped = new.wrap(old.unwrap(found.wrapped, place), place)
+            # Not done: an erasure has put another object, or none, there since. Look again.
+            if ring.replace(name, data, _encode(replace(found, wrapped=wrapped))):
+                changed += 1
+                break
     return changed
+
+
+def _wrapped(name: str, data: bytes, ring: str) -> tuple[ShardObject | WrappedSecret, bytes]:
+    """An object of the ring and what its secret is bound to."""
+    if name == PSEUDONYM:
+        secret = _decode(data, WrappedSecret, ring)
+        return secret, _pseudonym_place(secret.store)
+    found = _decode(data, ShardObject, ring)
+    return found, _place(found.store, found.shard, found.generation)
 
 
 def _encode(value: RingHeader | WrappedSecret | ShardObject) -> bytes:

@@ -6,6 +6,7 @@ import base64
 import os
 
 import pytest
+
 from analect.model.errors import ConfigurationError, KeyUnavailable
 from analect.privacy import kek
 from analect.privacy.kek import (
@@ -13,10 +14,8 @@ from analect.privacy.kek import (
     LocalKek,
     kek_from_passphrase,
     kek_from_text,
-    key_of_recovery,
     open_kek,
     read_key_file,
-    recovery_text,
     write_key_file,
 )
 from analect.settings import Settings
@@ -134,13 +133,3 @@ def test_settings_that_name_no_key_say_which(tmp_path, keys, field):
     with pytest.raises(ConfigurationError) as caught:
         open_kek(settings_of(tmp_path, **keys), "store", os.urandom, fresh=True)
     assert caught.value.field == field
-
-
-def test_the_recovery_key_comes_back_from_paper():
-    key = os.urandom(32)
-    written = recovery_text(key)
-    assert key_of_recovery(written.lower().replace("-", " - ")) == key
-    wrong = written[:-1] + ("A" if written[-1] != "A" else "B")
-    for typed in (wrong, written[:-6], "", "hello"):
-        with pytest.raises(KeyUnavailable, match="recovery"):
-            key_of_recovery(typed)

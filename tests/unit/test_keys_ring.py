@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+
 from analect.model.errors import KeyUnavailable, StoreUnavailable
 from analect.privacy.keyring import FolderKeyRing
 
@@ -36,12 +37,19 @@ def test_what_is_deleted_or_replaced_is_overwritten(ring, tmp_path):
     ring.put("a", b"secret one")
     path = tmp_path / "ring" / "a"
     with path.open("rb") as old:
-        ring.replace("a", b"secret two")
+        assert ring.replace("a", b"secret one", b"secret two")
         assert old.read() == bytes(10)
     with path.open("rb") as old:
         ring.delete("a")
         assert old.read() == bytes(10)
     assert ring.read("a") is None
+
+
+def test_only_what_was_seen_is_replaced(ring):
+    assert not ring.replace("a", b"", b"new")
+    ring.put("a", b"here")
+    assert not ring.replace("a", b"other", b"new")
+    assert ring.read("a") == b"here"
 
 
 def test_one_of_many_wins(ring):
