@@ -8,6 +8,7 @@ a dozen languages, in the shapes programs send. Nothing in the dictionary is any
 that was shipped never changes; a better one gets the next number.
 """
 
+# ruff: noqa: RUF001  (texts of other scripts are the point)
 from __future__ import annotations
 
 import gzip
