@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import cast
 
+from analect.index.health import IndexHealth
 from analect.index.projection import facets_of, text_of
 from analect.index.protocols import (
     Embedder,
@@ -18,7 +20,7 @@ from analect.index.protocols import (
     VectorDocument,
     VectorIndex,
 )
-from analect.model.errors import InvalidInput
+from analect.model.errors import EngineUnavailable, InvalidInput
 from analect.model.record import Record
 
 
@@ -30,6 +32,14 @@ class Indexes:
     vectors: VectorIndex | None = None
     graph: GraphIndex | None = None
     embedder: Embedder | None = None
+    health: IndexHealth = field(default_factory=IndexHealth)
+
+    def check(self) -> list[str]:
+        """Look at every index as a whole; the names of those that cannot be used."""
+        for name, index in self.present():
+            with suppress(EngineUnavailable), self.health.watching(name):
+                index.check()
+        return self.health.damaged()
 
     def present(self) -> Iterator[tuple[str, Index]]:
         """(name, index) of those that are there; the name is also its processor's."""

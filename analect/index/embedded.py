@@ -2,66 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-
-import structlog
 
 from analect.index.catalog import Indexes
 from analect.index.embed import WordLlamaEmbedder
 from analect.index.graph.embedded import EmbeddedGraphIndex
+from analect.index.health import IndexHealth
 from analect.index.protocols import Embedder
 from analect.index.text.embedded import EmbeddedTextIndex
 from analect.index.vectors.embedded import EmbeddedVectorIndex
-from analect.model.errors import AnalectError, ConfigurationError
+from analect.model.errors import ConfigurationError
 from analect.settings import Settings
 
-log = structlog.get_logger(__name__)
 
-
-@dataclass(slots=True)
-class IndexState:
-    """Whether an index could be used when it was opened; ``problem`` says why not."""
-
-    name: str
-    problem: str | None = None
-    rebuilt: bool = False
-
-    @property
-    def usable(self) -> bool:
-        """Nothing is wrong with it (any more)."""
-        return self.problem is None or self.rebuilt
-
-    def mended(self) -> None:
-        """It was made again from the truth."""
-        self.rebuilt = True
-
-
-def open_indexes(settings: Settings, folder: Path) -> tuple[Indexes, list[IndexState]]:
-    """The indexes that the settings switch on, and the state each was found in.
-
-    A damaged index, or one of another embedding model, is no error here: it answers with one
-    until it is made again.
+def open_indexes(settings: Settings, folder: Path) -> Indexes:
+    """The indexes that the settings switch on. Nothing is read yet: a damaged one shows at its
+    first use.
     """
     embedder = _embedder(settings) if settings.index.vectors else None
-    indexes = Indexes(
+    return Indexes(
         text=EmbeddedTextIndex(folder) if settings.index.text else None,
         vectors=None
         if embedder is None
         else EmbeddedVectorIndex(folder, model=embedder.model, dimension=embedder.dimension),
         graph=EmbeddedGraphIndex(folder) if settings.index.graph else None,
         embedder=embedder,
+        health=IndexHealth(),
     )
-    states = []
-    for name, index in indexes.present():
-        state = IndexState(name)
-        try:
-            index.check()
-        except AnalectError as error:
-            state.problem = str(error)
-            log.warning("index cannot be used", index=name, code=error.code)
-        states.append(state)
-    return indexes, states
 
 
 def _embedder(settings: Settings) -> Embedder:

@@ -19,14 +19,23 @@ HOUSEKEEPING_SECONDS = 60.0
 class BackgroundProcessing:
     """Runs a :class:`Runner` until stopped; woken by a commit, and every ``interval`` seconds.
 
-    ``housekeeping`` runs in the same thread before anything is processed, and then once a minute.
+    In the same thread, ``first`` runs before anything else, and ``housekeeping`` before anything
+    is processed, then once a minute, and at once when it is ``urgent``.
     """
 
     def __init__(
-        self, runner: Runner, *, interval: float, housekeeping: Callable[[], None] = lambda: None
+        self,
+        runner: Runner,
+        *,
+        interval: float,
+        first: Callable[[], object] = lambda: None,
+        housekeeping: Callable[[], None] = lambda: None,
+        urgent: Callable[[], bool] = lambda: False,
     ) -> None:
         self._runner = runner
+        self._first: Callable[[], object] | None = first
         self._housekeeping = housekeeping
+        self._urgent = urgent
         self._interval = interval
         self._tidied_at: float | None = None
         self._wake = threading.Event()
@@ -63,7 +72,11 @@ class BackgroundProcessing:
             self._wake.clear()
 
     def _tidy(self) -> None:
+        if self._first is not None:
+            self._first()
+            self._first = None
         now = monotonic()
-        if self._tidied_at is None or now - self._tidied_at >= HOUSEKEEPING_SECONDS:
+        due = self._tidied_at is None or now - self._tidied_at >= HOUSEKEEPING_SECONDS
+        if due or self._urgent():
             self._housekeeping()
             self._tidied_at = now

@@ -79,7 +79,8 @@ class Finder:
         graph = self._indexes.graph
         if graph is None:
             raise EngineUnavailable("the graph index is switched off (setting index.graph)")
-        return graph.related(parse_id(record_id), depth, limit)
+        with self._indexes.health.watching("graph"):
+            return graph.related(parse_id(record_id), depth, limit)
 
     def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
         index = self._indexes.text
@@ -91,7 +92,8 @@ class Finder:
         if request.cursor is not None:
             score, raw_id, rank = _TEXT_PLACE.unpack(self._cursors.read(binding, request.cursor))
             behind = (score, id_text(raw_id))
-        found = index.search(request.query, request.filter, request.limit + 1, behind)
+        with self._indexes.health.watching("text"):
+            found = index.search(request.query, request.filter, request.limit + 1, behind)
         page = found[: request.limit]
         following = None
         if len(found) > request.limit:
@@ -128,13 +130,16 @@ class Finder:
         vectors, embedder = self._indexes.vectors, self._indexes.embedder
         if vectors is None or embedder is None:
             raise EngineUnavailable("the vector index is switched off (setting index.vectors)")
-        return vectors.search(embedder.embed([request.query])[0], request.filter, limit)
+        (vector,) = embedder.embed([request.query])
+        with self._indexes.health.watching("vectors"):
+            return vectors.search(vector, request.filter, limit)
 
     def _hybrid(self, request: SearchRequest, limit: int) -> list[_Ranked]:
         index = self._indexes.text
         if index is None:
             raise EngineUnavailable("the text index is switched off (setting index.text)")
-        by_text = index.search(request.query, request.filter, limit, None)
+        with self._indexes.health.watching("text"):
+            by_text = index.search(request.query, request.filter, limit, None)
         by_meaning = self._semantic(request, limit)
         parts: dict[RecordId, dict[str, float]] = {}
         for name, figure, hits in (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from analect.index.catalog import Indexes
-from analect.index.embedded import IndexState
 from analect.model.errors import AnalectError
 from analect.model.ids import Clock, Micros, to_datetime
 from analect.model.query import PageRequest, RecordFilter
@@ -29,13 +30,11 @@ class Status:
         *,
         store: Store,
         indexes: Indexes,
-        states: Sequence[IndexState],
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._store = store
         self._indexes = indexes
-        self._states = states
         self._clock = clock
 
     def __call__(self) -> dict[str, Any]:
@@ -54,7 +53,7 @@ class Status:
                 "bytes": self._store.size(),
             },
             "processors": {name: _backlog(one, now) for name, one in sorted(depth.items())},
-            "indexes": {state.name: self._index(state) for state in self._states},
+            "indexes": {name: self._index(name) for name, _ in self._indexes.present()},
             "quarantine": [
                 {"processor": one.processor, "record": one.record_id, "code": one.code}
                 for one in self._store.outbox.quarantined(20)
@@ -66,9 +65,9 @@ class Status:
         now = self._clock()
         sizes = {"truth": self._store.size()}
         folder = self._settings.home / "index"
-        for path in _files(folder):
-            part = path.name.split(".")[0]
-            sizes[part] = sizes.get(part, 0) + path.stat().st_size
+        for path, size in _files(folder):
+            part = re.split(r"[.-]", path.name)[0]
+            sizes[part] = sizes.get(part, 0) + size
         return StoreState(
             sizes=sizes,
             backlog={
@@ -79,16 +78,17 @@ class Status:
             data_keys=count_keys(self._store.engine),
         )
 
-    def _index(self, state: IndexState) -> dict[str, Any]:
+    def _index(self, name: str) -> dict[str, Any]:
+        health = self._indexes.health
+        shown: dict[str, Any] = {"state": "ok", "rebuilt": health.rebuilt(name)}
         try:
-            count: int | None = self._indexes.named(state.name).count()
+            with health.watching(name):
+                shown["records"] = self._indexes.named(name).count()
         except AnalectError:
-            count = None
-        return {
-            "records": count,
-            "state": "ok" if state.usable else "rebuilding",
-            **({"problem": state.problem, "rebuilt": state.rebuilt} if state.problem else {}),
-        }
+            shown["state"] = "unavailable"
+        if (problem := health.problem(name)) is not None:
+            shown |= {"state": "damaged", "problem": problem}
+        return shown
 
 
 def _backlog(depth: Depth, now: Micros) -> dict[str, Any]:
@@ -107,5 +107,9 @@ def _time(at: Micros) -> str:
     return to_datetime(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+def _files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Every file and its bytes; one that is switched away meanwhile is left out."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                yield path, path.stat().st_size

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from analect.index.catalog import Indexes
-from analect.index.embedded import IndexState, open_indexes
+from analect.index.embedded import open_indexes
 from analect.lifecycle.erase import Eraser
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
 from analect.model.query import Annotation
@@ -119,7 +119,7 @@ def wire(
             names=settings.privacy.names,
         ),
     )
-    indexes, states = open_indexes(settings, settings.home / INDEXES)
+    indexes = open_indexes(settings, settings.home / INDEXES)
     stack.callback(indexes.close)
 
     def load(ids: Sequence[RecordId]) -> list[Record]:
@@ -158,18 +158,22 @@ def wire(
     )
 
     def housekeeping() -> None:
-        mend_indexes(states, upkeep)
+        mend_indexes(indexes, upkeep)
         eraser.settle()
         keys.refresh()
         store.partitions.ensure_ahead(clock())
         store.documents.expire(clock())
 
     background = BackgroundProcessing(
-        runner, interval=settings.processing.interval_seconds, housekeeping=housekeeping
+        runner,
+        interval=settings.processing.interval_seconds,
+        first=indexes.check,
+        housekeeping=housekeeping,
+        urgent=lambda: bool(indexes.health.damaged()),
     )
     stack.callback(background.stop, settings.http.shutdown_seconds)
     store.on_commit(background.wake)
-    status = Status(settings, store=store, indexes=indexes, states=states, clock=clock)
+    status = Status(settings, store=store, indexes=indexes, clock=clock)
     telemetry.store.watch(status.look)
     return Parts(
         store=store,
@@ -211,14 +215,13 @@ def wire(
     )
 
 
-def mend_indexes(states: Sequence[IndexState], upkeep: Upkeep) -> None:
-    """Make again what could not be used when it was opened."""
-    for state in states:
-        if not state.usable:
-            log.warning("index is made again from the truth", index=state.name, why=state.problem)
-            count = upkeep.rebuild(state.name)
-            state.mended()
-            log.info("index is whole again", index=state.name, records=count)
+def mend_indexes(indexes: Indexes, upkeep: Upkeep) -> None:
+    """Make again what cannot be used."""
+    for name in indexes.health.damaged():
+        log.warning("index is made again from the truth", index=name)
+        count = upkeep.rebuild(name)
+        indexes.health.mended(name)
+        log.info("index is whole again", index=name, records=count)
 
 
 def database_url(settings: Settings) -> str:

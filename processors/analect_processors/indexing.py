@@ -23,11 +23,13 @@ class IndexProcessor:
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Add or replace the records."""
-        return Outcome(failures=self._indexes.fill(self.name, self._index, records))
+        with self._indexes.health.watching(self.name):
+            return Outcome(failures=self._indexes.fill(self.name, self._index, records))
 
     def forget(self, ids: Sequence[RecordId]) -> None:
         """Drop them."""
-        self._index.delete(ids)
+        with self._indexes.health.watching(self.name):
+            self._index.delete(ids)
 
 
 class TextProcessor(IndexProcessor):

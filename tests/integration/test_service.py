@@ -9,6 +9,7 @@ from analect.model.ids import EARLIEST, new_id
 from analect.model.query import Annotation, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
+from analect.service.finding import wait_until
 from analect.settings import Settings
 
 WAIT = 20.0
@@ -298,3 +299,21 @@ def test_annotations_replace_their_own_and_their_text_is_sealed(service: Analysi
     keep([Annotation(known, "greeter", 2, "topic", value="greeting", text="says good morning")])
     (one,) = service.annotations([known])[known]
     assert (one.value, one.text, one.processor_version) == ("greeting", "says good morning", 2)
+
+
+@pytest.mark.parametrize("index", ["text", "vectors", "graph"])
+def test_a_damaged_index_is_made_again_while_the_service_runs(
+    settings: Settings, index: str
+) -> None:
+    folder = settings.home / "index"
+    with AnalysisService.open(settings) as first:
+        first.start()
+        ids = stored(first, *(Draft(input=f"plum {n}", thread_id="t") for n in range(5)))
+    for path in folder.glob(f"{index}*"):
+        path.write_bytes(b"not what it was" * 1000)
+    with AnalysisService.open(settings) as second:
+        second.start()
+        assert wait_until(lambda: second.status()["indexes"][index]["rebuilt"] == 1, WAIT)
+        assert second.status()["indexes"][index] == {"state": "ok", "rebuilt": 1, "records": 5}
+        assert len(second.search(SearchRequest("plum", mode="hybrid")).items) == 5
+        assert len(second.related(ids[0]).nodes) > 2

@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from analect.model.errors import Conflict, EngineUnavailable
+import structlog
+
+from analect.model.errors import Conflict, Corrupt, EngineUnavailable
+
+log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"text-(\d+)\.db")
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -35,21 +39,30 @@ class Folder:
         """Name of the file in use; ``None`` before the first.
 
         Raises:
+            Corrupt: the pointer does not name a file of this index.
             EngineUnavailable: the folder cannot be read.
         """
         try:
-            return self._pointer.read_text(encoding="ascii").strip()
+            name = self._pointer.read_bytes().strip().decode("ascii", "replace")
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise EngineUnavailable("the text index's folder cannot be read") from error
+        if not _NAME.fullmatch(name):
+            raise Corrupt(
+                "the text index's pointer is damaged: make the index again with "
+                "`analect rebuild text`"
+            )
+        return name
 
     def fresh_name(self) -> str:
         """A name that no file has, nor the missing one that should be in use."""
         taken = [found.name for found in self.path.glob("text-*")]
-        numbers = [
-            int(match[1]) for name in (*taken, self.current() or "") if (match := _NAME.match(name))
-        ]
+        try:
+            taken.append(self.current() or "")
+        except Corrupt:
+            log.warning("the pointer of the text index is replaced")
+        numbers = [int(match[1]) for name in taken if (match := _NAME.match(name))]
         return f"text-{max(numbers, default=0) + 1}.db"
 
     def switch(self, name: str) -> None:
