@@ -75,7 +75,6 @@ class Http(_Group):
     max_inflight_bytes: Positive = 64 * MEBIBYTE
     deadline_seconds: Seconds = 30.0
     shutdown_seconds: Seconds = 8.0
-    min_free_bytes: Annotated[int, Field(ge=0)] = 16 * MEBIBYTE
     open_metrics: bool = False
 
 

@@ -165,9 +165,13 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a batch. ``ids[i]`` is item i's id, ``None`` where it was rejected."""
+    """What became of a batch. ``ids[i]`` is item i's id, ``None`` where it was rejected.
+
+    ``repeats`` are the places of the duplicates.
+    """
 
     accepted: int
     duplicates: int
     rejected: tuple[Rejection, ...]
     ids: tuple[RecordId | None, ...]
+    repeats: tuple[int, ...] = ()

@@ -253,7 +253,8 @@ def _rejection(place: int, draft: Draft, error: AnalectError) -> Rejection:
 def _result(prepared: _Prepared, appended: AppendResult | None) -> IngestResult:
     ids: list[RecordId | None] = [None] * len(prepared.given)
     rejected = list(prepared.rejected)
-    accepted = duplicates = 0
+    repeats: list[int] = []
+    accepted = 0
     if appended is not None:
         for place, outcome, record_id in zip(
             prepared.places, appended.outcomes, appended.ids, strict=True
@@ -269,6 +270,6 @@ def _result(prepared: _Prepared, appended: AppendResult | None) -> IngestResult:
             if outcome == "stored":
                 accepted += 1
             else:
-                duplicates += 1
+                repeats.append(place)
     rejected.sort(key=lambda rejection: rejection.index)
-    return IngestResult(accepted, duplicates, tuple(rejected), tuple(ids))
+    return IngestResult(accepted, len(repeats), tuple(rejected), tuple(ids), tuple(repeats))

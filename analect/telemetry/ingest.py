@@ -100,8 +100,12 @@ class IngestMetrics:
         self.rejected([rejection.code for rejection in result.rejected])
         if not result.accepted:
             return
-        stored = [d for d, id_ in zip(drafts, result.ids, strict=True) if id_ is not None]
-        # Which of a batch are duplicates is not said; they are seen again only by a retry.
+        repeats = frozenset(result.repeats)
+        stored = [
+            draft
+            for place, (draft, id_) in enumerate(zip(drafts, result.ids, strict=True))
+            if id_ is not None and place not in repeats
+        ]
         self._sessions.seen((d.session_id for d in stored), self._clock() / 1e6)
         newest = max((d.occurred_at or 0 for d in stored), default=0)
         with self._lock:

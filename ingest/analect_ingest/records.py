@@ -12,10 +12,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,15 +27,16 @@ from analect_ingest.admission import Admission
 from analect_ingest.bodies import Disconnected, read_body
 from analect_ingest.context import Context
 from analect_ingest.decode import Decoded, Limits, decode_json, decode_lines
+from analect_ingest.gather import AS_IT_COMES, Gatherer, Options
 from analect_ingest.present import ingested, json_response, named, rejections
 from analect_ingest.problems import problem, problem_of
 from analect_ingest.unpack import UnsupportedMedia, unpacker
 
-log = structlog.get_logger(__name__)
-
 T = TypeVar("T")
 
 LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+SMALL_BYTES = 16 * 1024
+"""Bodies up to this size are submitted together with others."""
 JSON = frozenset({"application/json", "text/json"})
 _INDEXED_WAIT = 10.0
 _SPARE_SECONDS = 1.0
@@ -47,8 +48,7 @@ class _Options:
     """``wait``: seconds to wait for the indexes, or not at all."""
 
     wait: float | None = None
-    omit: bool = False
-    dedupe: bool = False
+    store: Options = AS_IT_COMES
 
 
 class RecordsEndpoint:
@@ -62,6 +62,8 @@ class RecordsEndpoint:
         self._limits = Limits(http.max_item_bytes, http.max_batch_items)
         self._most = http.max_body_bytes
         self._most_unpacked = http.max_unpacked_bytes
+        self._small = Gatherer(self._submit, workers)
+        self._large = Gatherer(self._submit, workers, together=1)
         self._longest_wait = max(0.0, http.deadline_seconds - _SPARE_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,8 +92,10 @@ class RecordsEndpoint:
                 body = await self._run(unpack, body, self._most_unpacked)
                 ticket.hold(len(body))
             self._context.telemetry.http.body(len(body))
-            decoded, stored = await self._run(self._work, decode, body, options)
-            result = await _settled(stored) if stored is not None else _NOTHING
+            gatherer = self._small if len(body) <= SMALL_BYTES else self._large
+            decoded, result = await gatherer.store(
+                partial(self._take_apart, decode, body), options.store
+            )
         indexed = None
         if options.wait is not None:
             ids = [id_ for id_ in result.ids if id_ is not None]
@@ -99,17 +103,13 @@ class RecordsEndpoint:
             indexed = await self._context.waiting(self._context.service.wait_indexed, ids, wait)
         return _response(_whole(decoded, result), indexed)
 
-    def _work(
-        self, decode: Callable[[bytes, Limits], Decoded], body: bytes, options: _Options
-    ) -> tuple[Decoded, Future[IngestResult] | None]:
-        """The part that takes a processor: in a worker thread."""
+    def _take_apart(self, decode: Callable[[bytes, Limits], Decoded], body: bytes) -> Decoded:
+        """In a worker thread."""
         decoded = decode(body, self._limits)
         self._context.telemetry.ingest.rejected([one.code for one in decoded.rejected])
-        if not decoded.drafts:
-            return decoded, None
-        return decoded, self._submit(decoded.drafts, options)
+        return decoded
 
-    def _submit(self, drafts: list[Draft], options: _Options) -> Future[IngestResult]:
+    def _submit(self, drafts: list[Draft], options: Options) -> Future[IngestResult]:
         return self._context.service.submit(
             drafts, omit_payload=options.omit, dedupe=options.dedupe
         )
@@ -117,26 +117,6 @@ class RecordsEndpoint:
     async def _run(self, call: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, copy_context().run, call, *args)
-
-
-async def _settled(stored: Future[IngestResult]) -> IngestResult:
-    """Wait for the commit. Who stops waiting does not stop the commit."""
-    waiting = asyncio.wrap_future(stored)
-    try:
-        return await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        waiting.add_done_callback(_unheard)
-        raise
-
-
-def _unheard(done: asyncio.Future[IngestResult]) -> None:
-    """The caller was answered already; an error that comes now is for the log."""
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        log.warning("a batch failed after its caller was answered", kind=type(error).__name__)
-
-
-_NOTHING = IngestResult(0, 0, (), ())
 
 
 def _options(query: str) -> _Options:
@@ -161,7 +141,7 @@ def _options(query: str) -> _Options:
                     "there are only the parameters wait, timeout, omit and dedupe here",
                     field="(unknown)",
                 )
-    return _Options(None if wait is None else timeout, omit, dedupe)
+    return _Options(None if wait is None else timeout, Options(omit, dedupe))
 
 
 def _seconds(text: str) -> float:
