@@ -21,7 +21,6 @@ from analect.model.ids import Clock, Micros, RandomBytes, RecordId, new_id, pars
 from analect.privacy.keys import DataKeyRow, DataKeys
 from analect.privacy.scope import scope, scope_of
 from analect.privacy.seal import Sealer
-from analect.store.append import KeyRace
 from analect.store.destroying import KeyDestroyer, Plan, Step
 from analect.store.engine import is_postgres
 from analect.store.erasure import (
@@ -162,7 +161,7 @@ class Eraser:
             self._reseal(doomed, moves)
             for shard in sorted({row.shard for row in standing.values()}):
                 mine = tuple(row.key_id for row in standing.values() if row.shard == shard)
-                self._destroy(Plan(shard, mine, _within(moves, mine), place, doomed), partial)
+                self._destroy(Plan(shard, mine, _within(moves, mine), place, doomed))
             taken = {record_id for one in doomed.values() for record_id in one.records}
             fresh = [self._rows.add_evaluations(one, taken) for one in doomed.values()]
             grown = any(fresh)
@@ -224,20 +223,10 @@ class Eraser:
         self._rows.save([first.receipt])
         self._step("sealed again")
 
-    def _destroy(self, plan: Plan, partial: dict[int, bytes]) -> None:
-        """Destroy the keys of one shard, with other new keys when those at hand went away."""
-        for _ in range(_ATTEMPTS):
-            try:
-                self._destroyer.destroy(plan)
-            except KeyRace as race:
-                self._keys.discard(race.key_ids)
-                mine = {key_id: partial[key_id] for key_id in plan.moves}
-                plan = replace(plan, moves=self._moves(mine))
-                continue
-            self._keys.discard(plan.key_ids)
-            self._keys.moved(plan.shard)
-            return
-        raise StoreUnavailable("data keys keep changing under this erasure; run it again")
+    def _destroy(self, plan: Plan) -> None:
+        self._destroyer.destroy(plan)
+        self._keys.discard(plan.key_ids)
+        self._keys.moved(plan.shard)
 
     def _delete(self, doomed: Doomed) -> None:
         names = self._processors

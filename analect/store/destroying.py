@@ -78,7 +78,6 @@ class KeyDestroyer:
         """Move the shard to its next generation without the keys of ``plan``; how many there were.
 
         Raises:
-            KeyRace: a new key of ``plan.moves`` is gone; nothing was changed.
             StoreUnavailable: database or ring do not answer; running again settles it.
         """
         with write_transaction(self._engine) as connection:

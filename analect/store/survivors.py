@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, bindparam, select, update
 
+from analect.model.errors import StoreUnavailable
 from analect.model.ids import RecordId
 from analect.privacy.keys import DataKey
 from analect.privacy.seal import Sealer, annotation_binding, document_binding, vault_binding
-from analect.store.append import AppendSql, KeyRace
+from analect.store.append import AppendSql
 from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
 from analect.store.engine import is_postgres, read_transaction, write_transaction
@@ -61,7 +62,7 @@ class Survivors:
         """Move all that the old keys sealed and that ``stays``; how many records and documents.
 
         Raises:
-            KeyRace: a new key does not stand any more.
+            StoreUnavailable: a new key does not stand any more.
             Corrupt: something does not verify under its key.
         """
         if not moves:
@@ -85,11 +86,11 @@ class Survivors:
         """Keep the new keys from going away until the transaction ends.
 
         Raises:
-            KeyRace: one is gone.
+            StoreUnavailable: one is gone.
         """
         wanted = sorted({move.new.key_id for move in moves.values()})
-        if lost := set(wanted) - self._sql.standing_keys(connection, wanted):
-            raise KeyRace(lost)
+        if set(wanted) - self._sql.standing_keys(connection, wanted):
+            raise StoreUnavailable("data keys changed under this erasure; run it again")
 
     def load(self, connection: Connection, ids: Sequence[RecordId]) -> list[StoredRecord]:
         """Records by id, as they are stored."""
@@ -103,25 +104,27 @@ class Survivors:
         self, connection: Connection, rows: Sequence[StoredRecord], moves: Moves
     ) -> int:
         """Move records, the annotations of them, and what the vault keeps of the tokens in them."""
+        moving = [
+            (one, one.payload, moves[one.key_id])
+            for one in rows
+            if one.key_id is not None and one.key_id in moves and one.payload is not None
+        ]
+        if not moving:
+            return 0
         changes = [
             {
                 "of": one.record.id,
-                "old": one.key_id,
-                "key_id": moves[one.key_id].new.key_id,
-                "payload": self._sealer.reseal(
-                    one.payload, one.record.id, moves[one.key_id].old, moves[one.key_id].new
-                ),
+                "old": move.old.key_id,
+                "key_id": move.new.key_id,
+                "payload": self._sealer.reseal(payload, one.record.id, move.old, move.new),
             }
-            for one in rows
-            if one.key_id in moves and one.payload is not None
+            for one, payload, move in moving
         ]
-        if not changes:
-            return 0
-        self._reseal_vault(connection, rows, moves)
+        self._reseal_vault(connection, moving, moves)
         mine = (records.c.id == bindparam("of"), records.c.key_id == bindparam("old"))
         connection.execute(update(records).where(*mine), changes)
-        self._reseal_annotations(connection, [one.record.id for one in rows], moves)
-        return len(changes)
+        self._reseal_annotations(connection, [one.record.id for one, _, _ in moving], moves)
+        return len(moving)
 
     def reseal_documents(self, connection: Connection, moves: Moves) -> int:
         """Move documents; all in one transaction, for an owner has few."""
@@ -142,7 +145,7 @@ class Survivors:
                 for row in rows
             ]
             mine = (c.kind == bindparam("k"), c.id == bindparam("i"), c.version == bindparam("v"))
-            body = {"key_id": bindparam("key"), "body": bindparam("sealed")}
+            body: dict[str, Any] = {"key_id": bindparam("key"), "body": bindparam("sealed")}
             connection.execute(
                 update(table).where(*mine, c.key_id == bindparam("old")).values(body), changes
             )
@@ -182,46 +185,39 @@ class Survivors:
                 c.name == bindparam("n"),
                 c.key_id == bindparam("old"),
             )
-            text = {"key_id": bindparam("key"), "text": bindparam("sealed")}
+            text: dict[str, Any] = {"key_id": bindparam("key"), "text": bindparam("sealed")}
             connection.execute(update(annotation_rows).where(*mine).values(text), changes)
 
     def _reseal_vault(
-        self, connection: Connection, rows: Sequence[StoredRecord], moves: Moves
+        self,
+        connection: Connection,
+        moving: Sequence[tuple[StoredRecord, bytes, Move]],
+        moves: Moves,
     ) -> None:
         """Keep values of tokens that survivors still hold; the others go with the old key."""
         c = vault.c
-        kept = {
-            (row.token, row.key_id): bytes(row.sealed)
-            for row in connection.execute(
-                select(c.token, c.key_id, c.sealed).where(c.key_id.in_(list(moves)))
-            )
-        }
+        wanted = select(c.token, c.key_id, c.sealed).where(c.key_id.in_(list(moves)))
+        kept = {(row.token, row.key_id): bytes(row.sealed) for row in connection.execute(wanted)}
         if not kept:
             return
         fresh: dict[tuple[str, int], bytes] = {}
-        for one in rows:
-            if one.key_id not in moves:
-                continue
-            move = moves[one.key_id]
-            for token in self._tokens(one, move.old):
+        for one, payload, move in moving:
+            for token in self._tokens(one, payload, move.old):
                 place = (token, move.new.key_id)
-                if place not in fresh and (sealed := kept.get((token, one.key_id))) is not None:
+                sealed = kept.get((token, move.old.key_id))
+                if sealed is not None and place not in fresh:
                     plain = self._sealer.open_bytes(move.old, vault_binding(token), sealed)
                     fresh[place] = self._sealer.seal_bytes(move.new, vault_binding(token), plain)
         if fresh:
             values = [{"token": t, "key_id": k, "sealed": s} for (t, k), s in sorted(fresh.items())]
             connection.execute(insert_into(connection, vault).on_conflict_do_nothing(), values)
 
-    def _tokens(self, one: StoredRecord, key: DataKey) -> set[str]:
+    def _tokens(self, one: StoredRecord, payload: bytes, key: DataKey) -> set[str]:
         """Every token in a record, promoted fields and payload alike."""
-        record = one.record
-        if one.payload is not None:
-            payload = self._sealer.open(one.payload, record.id, {key.key_id: key})
-            record = replace(
-                record,
-                **dict(zip(("input", "output", "variables", "attributes"), payload, strict=True)),
-            )
-        return {token.decode() for token in _TOKEN.findall(msgspec.json.encode(record))}
+        opened = self._sealer.open(payload, one.record.id, {key.key_id: key})
+        return {
+            token.decode() for token in _TOKEN.findall(msgspec.json.encode((one.record, opened)))
+        }
 
     def _moved(self, move: Move, binding: bytes, blob: bytes) -> dict[str, Any]:
         plain = self._sealer.open_bytes(move.old, binding, bytes(blob))
