@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+
 from analect.model.errors import ConfigurationError, Corrupt, KeyUnavailable
 from analect.privacy.kek import LocalKek
 from analect.privacy.keyring import FolderKeyRing

@@ -6,6 +6,10 @@ import os
 import threading
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from analect.model.errors import Corrupt, InvalidInput, KeyDestroyed
 from analect.model.ids import new_id
 from analect.privacy import dictionary
@@ -17,9 +21,6 @@ from analect.privacy.seal import (
     key_id_of,
     vault_binding,
 )
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def key(key_id: int = 7) -> DataKey:
