@@ -84,7 +84,7 @@ def _erase(session: Session, scope: str, targets: list[str], *, yes: bool) -> No
     if not yes and sys.stdin.isatty():
         typer.confirm("Erase it for good? No backup brings it back", abort=True, err=True)
     with session.service() as service:
-        done = [service.erase(scope, target) for target in targets]
+        done = service.erase_many(scope, targets)
     session.out.value(done[0] if len(done) == 1 else {"items": done, "next": None})
     if any(receipt.state != _FINAL for receipt in done):
         say(

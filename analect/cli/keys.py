@@ -1,4 +1,4 @@
-"""keys status, rotate, export-recovery, import-recovery, api-key new."""
+"""keys status, rotate, export-recovery, import-recovery, api-key new; reveal."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     command(api_key, "new")(new_api_key)
     group.add_typer(api_key, name="api-key")
     app.add_typer(group, name="keys")
+    command(app, "reveal")(reveal)
 
 
 def status(session: Session) -> None:
@@ -120,6 +121,17 @@ def new_api_key(session: Session) -> None:
         "give the key to the caller; put the hash into ANALECT_API_KEYS or the file that "
         "ANALECT_API_KEYS_FILE names. The key is shown this once."
     )
+
+
+def reveal(
+    session: Session,
+    token: Annotated[str, typer.Argument(help="A pseudonym, such as <email:0123456789abcdef>.")],
+    actor: Annotated[str, typer.Option("--actor", help="Who looks, for the log of accesses.")],
+) -> None:
+    """Show the value behind a pseudonym, where the vault keeps it; the look is logged."""
+    need_store(session, "look into the vault of")
+    with session.service() as service:
+        session.out.value({"token": token, "value": service.reveal(token, actor)})
 
 
 def _custody(session: Session) -> Custody:
