@@ -9,8 +9,9 @@ from itertools import islice
 from analect.index.catalog import Indexes
 from analect.index.protocols import Index
 from analect.model.ids import RecordId
-from analect.model.query import RecordFilter
+from analect.model.query import MAX_LIMIT, RecordFilter
 from analect.model.record import Record
+from analect.store.feed import Feed
 from analect.store.reads import RecordReads
 
 Progress = Callable[[int, int], None]
@@ -46,11 +47,13 @@ class Upkeep:
         *,
         indexes: Indexes,
         reads: RecordReads,
+        feed: Feed,
         load: Callable[[Sequence[RecordId]], list[Record]],
         requeue: Callable[[Sequence[RecordId], Sequence[str]], int],
     ) -> None:
         self._indexes = indexes
         self._reads = reads
+        self._feed = feed
         self._load = load
         self._requeue = requeue
 
@@ -64,6 +67,7 @@ class Upkeep:
             InvalidInput: no such index.
         """
         index = self._indexes.named(name)
+        began = self._feed.head()
         total = self._reads.count(RecordFilter())
         done = 0
         with index.rebuilding() as fresh:
@@ -75,7 +79,21 @@ class Upkeep:
                 done += len(ids)
                 if progress is not None:
                     progress(done, max(total, done))
+        self._drop_erased(index, began)
         return index.count()
+
+    def _drop_erased(self, index: Index, since: str) -> None:
+        """A record read here and erased before it was put in must leave no trace behind."""
+        cursor = since
+        erased = False
+        while (page := self._feed.changes(cursor, MAX_LIMIT)).items:
+            gone = [change.record_id for change in page.items if change.operation == "delete"]
+            if gone:
+                index.delete(gone)
+                erased = True
+            cursor = page.next or cursor
+        if erased:
+            index.purge()
 
     def verify(self, name: str, *, repair: bool = False) -> VerifyReport:
         """Walk truth and index side by side in id order, in bounded memory.

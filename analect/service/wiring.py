@@ -143,6 +143,7 @@ def wire(
     upkeep = Upkeep(
         indexes=indexes,
         reads=store.reads,
+        feed=store.feed,
         load=load,
         requeue=lambda ids, names: store.outbox.requeue(ids, names, clock()),
     )

@@ -317,3 +317,19 @@ def test_a_damaged_index_is_made_again_while_the_service_runs(
         assert second.status()["indexes"][index] == {"state": "ok", "rebuilt": 1, "records": 5}
         assert len(second.search(SearchRequest("plum", mode="hybrid")).items) == 5
         assert len(second.related(ids[0]).nodes) > 2
+
+
+def test_what_is_erased_while_an_index_is_made_again_does_not_come_back(
+    service: AnalysisService, settings: Settings
+) -> None:
+    ids = stored(service, *(Draft(input=f"quince {n}", subject=f"p{n}") for n in range(8)))
+    erased: list[str] = []
+
+    def erase_one(_done: int, _total: int) -> None:
+        if not erased:  # its records have been read and put in already
+            erased.append(service.erase("subject", "p3").state)
+
+    service.rebuild("text", erase_one)
+    found = service.search(SearchRequest("quince")).items
+    assert sorted(hit.record.id for hit in found) == sorted(i for i in ids if i != ids[3])
+    assert service.verify("text").orphaned == 0
