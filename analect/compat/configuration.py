@@ -1,0 +1,84 @@
+"""Older configuration: keyword arguments and what they mean in the settings tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from analect.settings import OLDER_NAMES, Settings
+
+log = structlog.get_logger(__name__)
+
+_SHORT = {
+    "storage_dir": "home",
+    "storage_path": "home",
+    "data_dir": "home",
+    "auto_process": "processing.auto",
+    "batch_size": "processing.batch_size",
+}
+_NAMES = {**{name.lower(): setting for name, setting in OLDER_NAMES.items()}, **_SHORT}
+"""Name of an argument -> the setting it means."""
+_DEFAULTS = {
+    "service_name": "service",
+    "project": "project",
+    "environment": "environment",
+    "source": "source",
+}
+"""Name of an argument -> the field it says of every record that does not say otherwise."""
+_ENGINES = ("qdrant_", "neo4j_", "redis_", "faiss_", "elasticsearch_", "opensearch_")
+"""Arguments for engines that the store has built in: taken, and without effect."""
+
+
+def configured(config: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """The settings that ``config`` means over the environment, and what it says of every record.
+
+    ``None`` is "not said". A name nobody knows is left out with a warning: the program that
+    passes it runs on.
+
+    Raises:
+        ConfigurationError: a value is wrong.
+    """
+    values: dict[str, Any] = {}
+    defaults: dict[str, str] = {}
+    for name, value in config.items():
+        lowered = name.lower()
+        if value is None:
+            continue
+        if lowered in _DEFAULTS:
+            defaults[_DEFAULTS[lowered]] = str(value)
+        elif lowered in _NAMES:
+            _put(values, _NAMES[lowered].split("."), value)
+        elif lowered in Settings.model_fields:
+            _merge(values, lowered, value)
+        elif not lowered.startswith(_ENGINES):
+            log.warning("unknown configuration is left out", name=name[:64])
+    return Settings(**values), defaults
+
+
+def integration_config() -> dict[str, Any]:
+    """The settings that have an older name, as the environment has them."""
+    settings = Settings()
+    return {
+        "storage_dir": str(settings.home),
+        "enable_vector_store": settings.index.vectors,
+        "enable_graph_db": settings.index.graph,
+        "auto_process_analyses": settings.processing.auto,
+        "process_interval": settings.processing.interval_seconds,
+        "process_batch_size": settings.processing.batch_size,
+    }
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    *groups, last = path
+    for group in groups:
+        values = values.setdefault(group, {})
+    values[last] = value
+
+
+def _merge(values: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        values[name] = {**values.get(name, {}), **value}
+    else:
+        values[name] = value
