@@ -19,6 +19,7 @@ from collections import deque
 from pathlib import Path
 
 import zstandard
+
 from analect.model.ids import new_id
 from analect.model.record import Draft
 from analect.store.append import Request, SealedDraft

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
 from analect.model.errors import ConfigurationError
 from analect.settings import OLDER_NAMES, Settings
-from pydantic import BaseModel
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
