@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -31,6 +31,11 @@ _TIME = re.compile(
 """RFC 3339, which is narrower than what ``datetime.fromisoformat`` reads."""
 
 
+_FIRST = to_micros(datetime(1, 1, 1, tzinfo=UTC))
+_LATEST = to_micros(datetime(9999, 12, 31, 23, 59, 59, 999999, UTC))
+"""What a ``datetime`` holds; a zone may shift a time beyond either."""
+
+
 def format_time(at: Micros) -> str:
     """RFC 3339, UTC, always six digits of fraction: ``2025-06-30T12:00:00.000000Z``."""
     return to_datetime(at).isoformat(timespec="microseconds")[:26] + "Z"
@@ -50,7 +55,10 @@ def parse_time(text: Any, *, field: str) -> Micros:
         moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
         raise InvalidInput(f"{field} is no time that ever was", field=field) from error
-    return to_micros(moment)
+    at = to_micros(moment)
+    if not _FIRST <= at <= _LATEST:
+        raise InvalidInput(f"{field} is no time between the years 1 and 9999, UTC", field=field)
+    return at
 
 
 def to_flat(record: Record) -> dict[str, Any]:

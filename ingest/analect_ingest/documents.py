@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from analect.model.errors import Conflict, InvalidInput, InvalidQuery
+from analect.model.errors import Conflict, InvalidInput, InvalidQuery, NotFound
 from analect.model.flat import parse_time
 from analect.model.query import Document
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import body_of, items_of, operation, parameters, ref
-from analect_ingest.problems import problem
+from analect_ingest.problems import PreconditionFailed
 from analect_ingest.requests import json_object
 
 _PATH = "/v1/documents/{kind}/{id:path}"
@@ -81,7 +81,7 @@ class Documents:
         owner, status, page = questions.documents_question(request.query_params.multi_items())
         found = await self._context.in_thread(
             self._service.list_documents,
-            request.path_params["kind"],
+            _kind(request),
             owner=owner,
             status=status,
             page=page,
@@ -103,6 +103,8 @@ class Documents:
         """`If-Match` or `version` refuses to overwrite what the caller has not seen."""
         expected = _expected(request)
         said = await json_object(request)
+        if request.headers.get("if-match") == "*":
+            expected = (await self._present(request)).version
         if unknown := said.keys() - _FIELDS - _GIVEN_BACK:
             raise InvalidInput(
                 f"a document has only body, owner, status and expires_at; {len(unknown)} more "
@@ -125,9 +127,17 @@ class Documents:
                 expected_version=expected,
             )
         except Conflict as error:
-            return _conflict(request, error)
+            raise _conflict(request, error) from error
         status = 201 if saved.version == 1 else 200
         return present.json_response(present.document(saved), status, {"ETag": _etag(saved)})
+
+    async def _present(self, request: Request) -> Document:
+        try:
+            return await self._context.in_thread(self._service.get_document, *_place(request))
+        except NotFound as error:
+            raise PreconditionFailed(
+                "If-Match asks for a document that exists, and this one does not", field="If-Match"
+            ) from error
 
     async def forget(self, request: Request) -> Response:
         """With `If-Match` or `version`, only what the caller has seen."""
@@ -135,12 +145,19 @@ class Documents:
         try:
             await self._context.in_thread(self._service.delete_document, *_place(request), expected)
         except Conflict as error:
-            return _conflict(request, error)
+            raise _conflict(request, error) from error
         return Response(status_code=204)
 
 
 def _place(request: Request) -> tuple[str, str]:
-    return request.path_params["kind"], request.path_params["id"]
+    return _kind(request), request.path_params["id"]
+
+
+def _kind(request: Request) -> str:
+    kind: str = request.path_params["kind"]
+    if "\0" in kind:
+        raise InvalidInput("kind holds a NUL: remove it", field="kind")
+    return kind
 
 
 def _etag(found: Document) -> str:
@@ -152,7 +169,10 @@ def _expected(request: Request) -> int | None:
     ``?version=``.
     """
     version = questions.version_question(request.query_params.multi_items())
-    if request.headers.get("if-none-match") == "*":
+    unless = request.headers.get("if-none-match")
+    if unless is not None:
+        if unless != "*":
+            raise InvalidQuery("If-None-Match must be * here", field="If-None-Match")
         return 0
     tag = request.headers.get("if-match")
     if tag is None or tag == "*":
@@ -167,10 +187,13 @@ def _text(said: dict[str, Any], name: str) -> str | None:
     value = said.get(name)
     if value is not None and not isinstance(value, str):
         raise InvalidInput(f"{name} must be text", field=name)
+    if value is not None and "\0" in value:
+        raise InvalidInput(f"{name} holds a NUL: remove it", field=name)
     return value
 
 
-def _conflict(request: Request, error: Conflict) -> Response:
-    """412 for who used the headers, 409 for who used the parameter."""
-    conditional = "if-match" in request.headers or "if-none-match" in request.headers
-    return problem(412 if conditional else 409, error.code, str(error), field=error.field)
+def _conflict(request: Request, error: Conflict) -> Conflict:
+    """Another answer for who used the headers than for who used the parameter."""
+    if "if-match" in request.headers or "if-none-match" in request.headers:
+        return PreconditionFailed(str(error), field=error.field)
+    return error

@@ -26,12 +26,18 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
+
+class PreconditionFailed(Conflict):
+    """What a conditional header asked for does not hold."""
+
+
 _STATUS: tuple[tuple[type[AnalectError], int], ...] = (
     (Overloaded, 429),
     (TransientError, 503),
     (TooLarge, 413),
     (InvalidQuery, 400),
     (InvalidInput, 422),
+    (PreconditionFailed, 412),
     (Conflict, 409),
     (NotFound, 404),
     (PermissionDenied, 403),

@@ -206,6 +206,10 @@ def test_a_document_and_its_versions(http):
     assert http.put(path, json={"body": 3}, headers={"if-match": '"1"'}).status_code == 412
     assert http.put(path, json={"body": 3}, params={"version": 1}).status_code == 409
     assert http.put(path, json={"body": 3}, headers={"if-none-match": "*"}).status_code == 412
+    absent = "/v1/documents/story/absent"
+    assert http.put(absent, json={"body": 3}, headers={"if-match": "*"}).status_code == 412
+    assert http.put(absent, json={"body": 3}, headers={"if-none-match": '"1"'}).status_code == 400
+    assert http.get(absent).status_code == 404
     assert http.get(path, params={"version": 1}).json()["body"] == {"text": MAIL}
     assert http.get(path, params={"version": 9}).status_code == 404
     assert http.delete(path, headers={"if-match": '"1"'}).status_code == 412
@@ -238,6 +242,8 @@ def test_documents_are_listed_by_owner_and_status(http):
         (b'{"body":"\\ud800"}', 400),
         (b'{"body":1e999}', 400),
         (b'{"body":1,"body":2}', 400),
+        (b'{"body":1,"status":"a\\u0000"}', 422),
+        (b'{"body":1,"expires_at":"9999-12-31T23:59:59-23:00"}', 422),
     ],
 )
 def test_wrong_documents(http, body, status):

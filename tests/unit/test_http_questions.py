@@ -66,6 +66,8 @@ def test_every_filter_that_is_documented_is_understood():
         ([("min_cost", "inf")], "min_cost"),
         ([("from", "2025-06-30T12:00:00")], "from"),
         ([("to", "yesterday")], "to"),
+        ([("to", "9999-12-31T23:59:59-23:59")], "to"),
+        ([("to", "0001-01-01T00:00:00+10:00")], "to"),
         ([("kind", "a"), ("kind", "b")], "kind"),
         ([("thread", "a"), ("thread_id", "b")], "thread_id"),
         ([("thread", "a\0")], "thread"),
