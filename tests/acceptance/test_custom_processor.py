@@ -43,6 +43,8 @@ def installed(tmp_path: Path) -> dict[str, str]:
     )
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANALECT_")},
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"),
         "PYTHONPATH": str(site),
         "ANALECT_HOME": str(tmp_path / "home"),
         "ANALECT_KEYS__RING": str(tmp_path / "ring"),
