@@ -175,7 +175,7 @@ def wire(
     stack.callback(background.stop, settings.http.shutdown_seconds)
     store.on_commit(background.wake)
     status = Status(settings, store=store, indexes=indexes, clock=clock)
-    telemetry.store.watch(status.look)
+    telemetry.store.watch(status.look, names)
     return Parts(
         store=store,
         keys=keys,

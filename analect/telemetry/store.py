@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import structlog
@@ -64,14 +64,19 @@ class StoreMetrics:
         self._commit.observe(seconds)
         self._rows.observe(rows)
 
-    def watch(self, look: Callable[[], StoreState]) -> None:
-        """Export what ``look`` returns; it is called at most once in five seconds."""
-        self._registry.register(_StateCollector(look))
+    def watch(self, look: Callable[[], StoreState], processors: Sequence[str] = ()) -> None:
+        """Export what ``look`` returns; it is called at most once in five seconds.
+
+        ``processors`` are shown with a backlog of zero where ``look`` says nothing of them, for a
+        series that comes and goes cannot be alerted on.
+        """
+        self._registry.register(_StateCollector(look, processors))
 
 
 class _StateCollector(Collector):
-    def __init__(self, look: Callable[[], StoreState]) -> None:
+    def __init__(self, look: Callable[[], StoreState], processors: Sequence[str]) -> None:
         self._look = look
+        self._idle = dict.fromkeys(processors, Backlog())
         self._lock = threading.Lock()
         self._state = StoreState()
         self._looked_at: float | None = None
@@ -87,7 +92,8 @@ class _StateCollector(Collector):
             now = monotonic()
             if self._looked_at is None or now - self._looked_at >= FRESH_SECONDS:
                 try:
-                    self._state = self._look()
+                    state = self._look()
+                    self._state = replace(state, backlog={**self._idle, **state.backlog})
                 except AnalectError as error:
                     log.warning("store state unknown", code=error.code)
                     self._state = StoreState()

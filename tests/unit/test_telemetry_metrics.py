@@ -125,7 +125,7 @@ def test_the_state_of_the_store_is_looked_up_once_for_several_scrapes():
             data_keys=3,
         )
 
-    telemetry.store.watch(look)
+    telemetry.store.watch(look, ["text", "graph"])
     assert not looks
     values = _values(telemetry)
     assert _values(telemetry) == values
@@ -134,6 +134,7 @@ def test_the_state_of_the_store_is_looked_up_once_for_several_scrapes():
     assert values['analect_outbox_pending_entries{processor="text"}'] == 7
     assert values['analect_outbox_oldest_age_seconds{processor="text"}'] == 2.5
     assert values['analect_outbox_quarantined_records{processor="text"}'] == 1
+    assert values['analect_outbox_pending_entries{processor="graph"}'] == 0
     assert values["analect_keys_data_count"] == 3
 
 
