@@ -182,7 +182,19 @@ def _related(client: httpx.Client) -> None:
 def _status(client: httpx.Client) -> None:
     status = _json(client.get("/v1/status"))
     console.print("\n[bold]6. Status[/]")
-    console.print_json(data=status)
+    store = status["store"]
+    table = Table.grid(padding=(0, 0, 0, 3), pad_edge=True)
+    table.add_row(
+        "store", f"{store['database']}, {store['records']} records, {store['bytes']:,} bytes"
+    )
+    for name, index in status["indexes"].items():
+        _expect(index["records"] == store["records"], f"the index {name} holds every record")
+        table.add_row(f"index of {name}", f"{index['state']}, {index['records']} records")
+    waiting = sum(one["entries"] for one in status["processors"].values())
+    table.add_row("waiting", str(waiting))
+    table.add_row("in quarantine", str(len(status["quarantine"])))
+    console.print(table)
+    _expect(waiting == 0 and not status["quarantine"], "everything is processed")
 
 
 def _proof(client: httpx.Client, server: Server, dataset: Dataset) -> None:
