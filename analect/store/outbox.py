@@ -40,6 +40,8 @@ WORKER_LOST = "worker_lost"
 
 _LOOK_AT = 100
 """Entries considered in one claim: each is locked for the moment on Postgres."""
+_PER_QUESTION = 500
+"""SQLite refuses an expression deeper than 1,000."""
 _PER_ENTRY = 500
 """Records of one entry made by :meth:`Outbox.requeue`."""
 
@@ -208,8 +210,12 @@ class Outbox:
 
         What is quarantined waits no longer.
         """
-        if not ids or not processors:
+        if not processors:
             return False
+        chunks = (ids[i : i + _PER_QUESTION] for i in range(0, len(ids), _PER_QUESTION))
+        return any(self._pending(chunk, processors) for chunk in chunks)
+
+    def _pending(self, ids: Sequence[RecordId], processors: Sequence[str]) -> bool:
         holds = func.instr if not is_postgres(self._engine) else _position
         with read_transaction(self._engine) as connection:
             since = connection.execute(

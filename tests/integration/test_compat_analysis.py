@@ -73,6 +73,14 @@ def test_what_was_just_stored_is_found_every_time() -> None:
         assert service.search_analyses(f"giraffe{n}", limit=1)[0]["analysis_id"] == stored
 
 
+def test_many_writes_are_waited_for() -> None:
+    service = get_analysis_service()
+    said = [{"input": f"herring {n}"} for n in range(2500)]
+    assert len(set(service.store_many(said, kind="interaction"))) == 2500
+    assert service.search_analyses("herring 2499", limit=1)[0]["input"] == "herring 2499"
+    assert len(service.search_analyses("herring", limit=1000)) == 1000
+
+
 def test_a_thread_is_a_conversation_in_order() -> None:
     service = get_analysis_service()
     stored = [service.store_interaction(f"q{n}", f"a{n}", thread_id=42) for n in range(5)]
