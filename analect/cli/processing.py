@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analect.cli.session import Session, command, need_store
-from analect.model.errors import TransientError
+from analect.model.errors import InvalidInput, TransientError
 
 if TYPE_CHECKING:
     from analect.service import AnalysisService
@@ -53,15 +53,26 @@ def process(
 
 def reprocess(
     session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Records.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Records.", show_default=False)
+    ] = None,
     processor: Annotated[
         list[str] | None, typer.Option("--processor", help="Only these; repeat for more.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record: for a processor that was added later.")
+    ] = False,
 ) -> None:
     """Put records back before the processors, quarantined ones too."""
     need_store(session, "reprocess")
+    if everything == bool(ids):
+        raise InvalidInput("name records, or say --all", field="ids")
     with session.service() as service:
-        session.out.value({"queued": service.reprocess(ids, processor)})
+        if everything:
+            queued = service.reprocess_all(processor or service.processors())
+        else:
+            queued = service.reprocess(ids or [], processor)
+    session.out.value({"queued": queued})
 
 
 def status(session: Session) -> None:

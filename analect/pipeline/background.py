@@ -10,6 +10,7 @@ import structlog
 
 from analect.model.errors import AnalectError
 from analect.pipeline.runner import Runner
+from analect.telemetry.logs import trace_of
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +66,10 @@ class BackgroundProcessing:
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)
                 self._stopping.wait(self._interval)
-            except Exception:
-                log.exception("processing paused by an unexpected error")
+            except Exception as error:
+                # The trace alone: a message, or a logger that shows variables, may hold values.
+                kind, trace = type(error).__name__, trace_of(error)
+                log.error("processing paused unexpectedly", error=kind, trace=trace)  # noqa: TRY400
                 self._stopping.wait(self._interval)
             self._wake.wait(self._interval)
             self._wake.clear()

@@ -30,6 +30,7 @@ from analect.service.intake import IntakeOptions
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
+from analect.store.outbox import BACKLOG
 from analect.telemetry.metrics import Telemetry
 
 ERASABLE = ("subject", "session", "thread", "record")
@@ -328,18 +329,29 @@ class AnalysisService:
         """
         wanted = [parse_id(record_id) for record_id in ids]
         names = list(processors) if processors is not None else list(self.processors())
-        for name in names:
-            if name not in self.processors():
-                raise NotFound(
-                    f"no processor {name!r}; there are: {', '.join(self.processors())}",
-                    field="processors",
-                )
+        self._check_processors(names)
         there = self._parts.store.reads.exists(wanted)
         if missing := [record_id for record_id in wanted if record_id not in there]:
             raise NotFound(f"{len(missing)} of these records are not stored", field="id")
         self._parts.store.outbox.requeue(wanted, names, self._parts.clock())
         self._parts.background.wake()
         return len(wanted)
+
+    def reprocess_all(self, processors: Sequence[str], where: RecordFilter | None = None) -> int:
+        """Put every record that passes before processors, behind what is new: for a processor
+        that was added later. How many records.
+
+        Raises:
+            NotFound: no such processor.
+        """
+        self._check_processors(processors)
+        queued = 0
+        for batch in self._parts.store.reads.scan(self._stored_form(where or RecordFilter())):
+            ids = [stored.record.id for stored in batch]
+            self._parts.store.outbox.requeue(ids, processors, self._parts.clock(), BACKLOG)
+            queued += len(ids)
+        self._parts.background.wake()
+        return queued
 
     def rebuild(self, index: str, progress: Progress | None = None) -> int:
         """Make an index again from the truth while the old one answers."""
@@ -410,6 +422,14 @@ class AnalysisService:
         self._parts.store.on_commit(listener)
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _check_processors(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.processors():
+                raise NotFound(
+                    f"no processor {name!r}; there are: {', '.join(self.processors())}",
+                    field="processors",
+                )
 
     def _erasure_target(self, scope: str, target: str) -> str:
         if scope == "record":

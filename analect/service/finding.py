@@ -24,6 +24,8 @@ FUSED = 200
 """How many of each list a hybrid search fuses, at least."""
 
 
+_FIGURES = {"text": "bm25", "vector": "cosine"}
+
 _TEXT_PLACE = struct.Struct(">d16sI")
 """Score and id of the last hit of a page of a text search, and how many came before."""
 _RANK = struct.Struct(">I")
@@ -52,8 +54,8 @@ class Finder:
         """One page. Query and filter are already pseudonymised.
 
         Raises:
-            InvalidQuery: the mode, the expression or the cursor is wrong.
-            EngineUnavailable: the index it needs is off or down.
+            InvalidQuery: the mode, the expression or the cursor is wrong, or the index is off.
+            EngineUnavailable: the index it needs is damaged and being made again.
         """
         if request.mode not in MODES:
             raise InvalidQuery(f"mode must be one of {', '.join(MODES)}", field="mode")
@@ -61,9 +63,9 @@ class Finder:
             raise InvalidQuery("q is empty: give words to search for", field="q")
         if request.mode == "text":
             ranked, following = self._text_page(request)
-        else:
-            ranked, following = self._ranked_page(request)
-        return SearchPage(self._hits(request, ranked), following)
+            return SearchPage(self._hits(request, ranked), following)
+        ranked, following, degraded = self._ranked_page(request)
+        return SearchPage(self._hits(request, ranked), following, degraded)
 
     def related(self, record_id: str, depth: int, limit: int) -> Subgraph:
         """What a record is related to, at most ``depth`` hops away.
@@ -78,14 +80,14 @@ class Finder:
             raise InvalidQuery("limit must be between 1 and 1000", field="limit")
         graph = self._indexes.graph
         if graph is None:
-            raise EngineUnavailable("the graph index is switched off (setting index.graph)")
+            raise InvalidQuery("the graph is switched off (setting index.graph)", field="index")
         with self._indexes.health.watching("graph"):
             return graph.related(parse_id(record_id), depth, limit)
 
     def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
         index = self._indexes.text
         if index is None:
-            raise EngineUnavailable("the text index is switched off (setting index.text)")
+            raise InvalidQuery("the text index is switched off (setting index.text)", field="mode")
         binding = _binding(request)
         behind: tuple[float, RecordId] | None = None
         rank = 0
@@ -106,12 +108,13 @@ class Finder:
         ]
         return ranked, following
 
-    def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
+    def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None, bool]:
         binding = _binding(request)
         start = 0
         if request.cursor is not None:
             (start,) = _RANK.unpack(self._cursors.read(binding, request.cursor))
         wanted = min(start + request.limit + 1, DEPTH)
+        degraded = False
         if request.mode == "semantic":
             hits = self._semantic(request, wanted)
             ranked = [
@@ -119,39 +122,49 @@ class Finder:
                 for n, hit in enumerate(hits, 1)
             ]
         else:
-            ranked = self._hybrid(request, max(wanted, FUSED))
+            ranked, degraded = self._hybrid(request, max(wanted, FUSED))
         end = start + request.limit
         following = None
         if len(ranked) > end and end < DEPTH:
             following = self._cursors.make(binding, _RANK.pack(end))
-        return ranked[start:end], following
+        return ranked[start:end], following, degraded
 
     def _semantic(self, request: SearchRequest, limit: int) -> list[IndexHit]:
         vectors, embedder = self._indexes.vectors, self._indexes.embedder
         if vectors is None or embedder is None:
-            raise EngineUnavailable("the vector index is switched off (setting index.vectors)")
+            raise InvalidQuery(
+                "the vector index is switched off (setting index.vectors)", field="mode"
+            )
         (vector,) = embedder.embed([request.query])
         with self._indexes.health.watching("vectors"):
             return vectors.search(vector, request.filter, limit)
 
-    def _hybrid(self, request: SearchRequest, limit: int) -> list[_Ranked]:
+    def _by_words(self, request: SearchRequest, limit: int) -> list[IndexHit]:
         index = self._indexes.text
         if index is None:
-            raise EngineUnavailable("the text index is switched off (setting index.text)")
+            raise InvalidQuery("the text index is switched off (setting index.text)", field="mode")
         with self._indexes.health.watching("text"):
-            by_text = index.search(request.query, request.filter, limit, None)
-        by_meaning = self._semantic(request, limit)
+            return index.search(request.query, request.filter, limit, None)
+
+    def _hybrid(self, request: SearchRequest, limit: int) -> tuple[list[_Ranked], bool]:
+        """Both lists fused; where one index is down the other answers, and it says so."""
+        lists: dict[str, list[IndexHit]] = {}
+        down: EngineUnavailable | None = None
+        for name, ask in (("text", self._by_words), ("vector", self._semantic)):
+            try:
+                lists[name] = ask(request, limit)
+            except EngineUnavailable as error:
+                down = error
+        if down is not None and not lists:
+            raise down
         parts: dict[RecordId, dict[str, float]] = {}
-        for name, figure, hits in (
-            ("text", "bm25", by_text),
-            ("vector", "cosine", by_meaning),
-        ):
+        for name, hits in lists.items():
             for rank, hit in enumerate(hits, 1):
-                parts.setdefault(hit.id, {}).update(
-                    {f"{name}.{figure}": hit.score, f"{name}.rank": float(rank)}
-                )
-        fused = reciprocal_rank_fusion([[hit.id for hit in by_text], [h.id for h in by_meaning]])
-        return [_Ranked(id_, score, {**parts[id_], "rrf": score}) for id_, score in fused]
+                figures = {f"{name}.{_FIGURES[name]}": hit.score, f"{name}.rank": float(rank)}
+                parts.setdefault(hit.id, {}).update(figures)
+        fused = reciprocal_rank_fusion([[hit.id for hit in hits] for hits in lists.values()])
+        ranked = [_Ranked(id_, score, {**parts[id_], "rrf": score}) for id_, score in fused]
+        return ranked, down is not None
 
     def _hits(self, request: SearchRequest, ranked: Sequence[_Ranked]) -> tuple[Hit, ...]:
         records = {record.id: record for record in self._load([one.id for one in ranked])}

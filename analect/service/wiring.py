@@ -172,7 +172,7 @@ def wire(
         housekeeping=housekeeping,
         urgent=lambda: bool(indexes.health.damaged()),
     )
-    stack.callback(background.stop, settings.http.shutdown_seconds)
+    stack.callback(background.stop, settings.http.shutdown_seconds / 4)
     store.on_commit(background.wake)
     status = Status(settings, store=store, indexes=indexes, clock=clock)
     telemetry.store.watch(status.look, names)

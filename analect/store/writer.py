@@ -29,6 +29,7 @@ from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
 from analect.store.engine import is_postgres, write_transaction
 from analect.store.partitions import Partitions
+from analect.telemetry.logs import trace_of
 
 log = structlog.get_logger(__name__)
 
@@ -184,8 +185,10 @@ class Writer:
             self._observe(rows, seconds)
             if stored:
                 self._on_commit()
-        except Exception:
-            log.exception("a listener of commits failed")
+        except Exception as error:
+            # The trace alone: a message, or a logger that shows variables, may hold values.
+            kind, trace = type(error).__name__, trace_of(error)
+            log.error("a listener of commits failed", error=kind, trace=trace)  # noqa: TRY400
 
     def _write(self, requests: Sequence[Request]) -> list[AppendResult | KeyRace]:
         """One transaction; again when another process took the same ids, or dropped the month."""
@@ -205,6 +208,7 @@ class Writer:
 
 def _fail(jobs: Sequence[_Job], error: Exception) -> None:
     if not isinstance(error, AnalectError):
-        log.error("a commit failed unexpectedly", exc_info=error)
+        kind, trace = type(error).__name__, trace_of(error)
+        log.error("a commit failed unexpectedly", error=kind, trace=trace)
     for job in jobs:
         job.answer.set_exception(error)

@@ -111,7 +111,7 @@ def without_tracebacks_of_values(
     error = given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
         event["error"] = type(error).__name__
-        event["trace"] = _places(error)
+        event["trace"] = trace_of(error)
     return event
 
 
@@ -120,7 +120,8 @@ def render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
-def _places(error: BaseException) -> list[str]:
+def trace_of(error: BaseException) -> list[str]:
+    """The places an exception came through, innermost last; no message and no value."""
     places = []
     step = error.__traceback__
     while step is not None:

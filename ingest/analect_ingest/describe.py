@@ -268,6 +268,18 @@ def _schemas() -> dict[str, Schema]:
                 "comment": {"type": "string"},
             },
         },
+        "Annotation": {
+            "type": "object",
+            "required": ["processor", "processor_version", "name"],
+            "properties": {
+                "processor": {"type": "string"},
+                "processor_version": {"type": "integer"},
+                "name": {"type": "string"},
+                "value": {"type": "string"},
+                "text": {"type": "string"},
+                "confidence": {"type": "number"},
+            },
+        },
         "FeedbackStored": _object(id=_UUID),
         "Document": {
             "type": "object",

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from analect.model.flat import format_time, to_flat
-from analect.model.query import Change, Document, Hit, Page, SearchPage, Subgraph
+from analect.model.query import Annotation, Change, Document, Hit, Page, SearchPage, Subgraph
 from analect.model.record import IngestResult, Record, Rejection
 
 T = TypeVar("T")
@@ -49,6 +49,19 @@ def change(found: Change) -> dict[str, Any]:
     if found.record is not None:
         body["record"] = to_flat(found.record)
     return body
+
+
+def annotation(found: Annotation) -> dict[str, Any]:
+    """A conclusion; what was not said is left out."""
+    said = {
+        "processor": found.processor,
+        "processor_version": found.processor_version,
+        "name": found.name,
+        "value": found.value,
+        "text": found.text,
+        "confidence": found.confidence,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def search(found: SearchPage) -> dict[str, Any]:

@@ -50,6 +50,15 @@ class Reading:
                 errors=(404,),
             ),
         )(self.feedback_of)
+        app.get(
+            "/v1/records/{id}/annotations",
+            **operation(
+                "What processors concluded of a record",
+                parameters=record_id,
+                ok=items_of("Annotation"),
+                errors=(404,),
+            ),
+        )(self.annotations)
         app.post(
             "/v1/records/{id}/feedback",
             **operation(
@@ -150,6 +159,15 @@ class Reading:
         return present.json_response(
             {"items": [present.record(record) for record in records], "next": None}
         )
+
+    async def annotations(self, request: Request) -> Response:
+        """By processor and name; free text is opened."""
+        _no_parameters(request)
+        record_id = _record_id(request)
+        await self._read("record", self._service.get, record_id)
+        found = await self._read("annotations", self._service.annotations, [record_id])
+        items = [present.annotation(one) for one in found.get(record_id, [])]
+        return present.json_response({"items": items, "next": None})
 
     async def feedback(self, request: Request) -> Response:
         """Stored as a record of kind `evaluation` that points at the one rated."""

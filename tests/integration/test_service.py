@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analect.model.errors import Conflict, InvalidInput, InvalidQuery, NotFound
+from analect.model.errors import Conflict, EngineUnavailable, InvalidInput, InvalidQuery, NotFound
 from analect.model.ids import EARLIEST, new_id
 from analect.model.query import Annotation, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
@@ -333,3 +333,26 @@ def test_what_is_erased_while_an_index_is_made_again_does_not_come_back(
     found = service.search(SearchRequest("quince")).items
     assert sorted(hit.record.id for hit in found) == sorted(i for i in ids if i != ids[3])
     assert service.verify("text").orphaned == 0
+
+
+def test_a_processor_that_came_later_gets_every_record(service: AnalysisService) -> None:
+    ids = stored(service, *(Draft(input=f"medlar {n}") for n in range(7)))
+    text = service._parts.indexes.named("text")
+    text.delete([service.get(i).id for i in ids])
+    assert service.reprocess_all(["text"]) == 7
+    assert service.wait_indexed([service.get(i).id for i in ids], WAIT)
+    assert text.count() == 7
+
+
+def test_a_hybrid_search_answers_from_what_is_left(settings: Settings) -> None:
+    with AnalysisService.open(settings) as first:
+        first.start()
+        stored(first, Draft(input="a sloe is a small plum"))
+    for path in (settings.home / "index").glob("text*"):
+        path.write_bytes(b"not what it was")
+    with AnalysisService.open(settings) as second:  # nothing runs that would mend it
+        page = second.search(SearchRequest("sloe", mode="hybrid"))
+        assert page.degraded
+        assert len(page.items) == 1
+        with pytest.raises(EngineUnavailable):
+            second.search(SearchRequest("sloe", mode="text"))
