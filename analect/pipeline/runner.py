@@ -6,14 +6,16 @@ alike. A claim is a lease: whoever loses it has no effect on the entry any more.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
 import structlog
 
-from analect.model.errors import AnalectError, NotFound, TransientError
+from analect.model.errors import AnalectError, NotFound, StoreUnavailable, TransientError
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Annotation
 from analect.model.record import Record
@@ -64,6 +66,7 @@ class Runner:
         self._options = options
         self._worker = worker
         self._clock = clock
+        self._unsettled: deque[Entry] = deque()
 
     @property
     def processors(self) -> Mapping[str, Processor]:
@@ -92,6 +95,7 @@ class Runner:
                 field="processor",
             )
         names = [processor] if processor is not None else list(self._processors)
+        self._give_back()
         self._outbox.release_stale(self._clock(), older_than=int(self._options.lease * 1_000_000))
         handled = 0
         busy = True
@@ -114,11 +118,25 @@ class Runner:
         puts = [entry for entry in entries if entry.operation == "put"]
         deletes = [entry for entry in entries if entry.operation == "delete"]
         started = perf_counter()
-        failed = self._put(name, puts) if puts else 0
-        failed += self._delete(name, deletes) if deletes else 0
+        try:
+            failed = self._put(name, puts) if puts else 0
+            failed += self._delete(name, deletes) if deletes else 0
+        except AnalectError:
+            self._unsettled.extend(entries)
+            raise
         count = sum(len(entry.ids) for entry in entries)
         self._observer.processed(name, count - failed, failed, perf_counter() - started)
         return count
+
+    def _give_back(self) -> None:
+        """Let go of claims whose end could not be written: the store went away under them, and
+        nobody else may take them before their lease is over.
+        """
+        for entry in list(self._unsettled):
+            code = StoreUnavailable.code
+            self._outbox.fail(entry, self._worker, code, self._clock(), transient=True)
+            with suppress(ValueError):  # another thread may have been as quick
+                self._unsettled.remove(entry)
 
     def _put(self, name: str, entries: Sequence[Entry]) -> int:
         processor = self._processors[name]
