@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -86,12 +87,8 @@ class Repository:
         self, owner: Any = None, status: str | None = None, limit: int | None = None
     ) -> list[Body]:
         """Those of an owner and status, newest first; all of them, unless limited."""
-        found = []
-        for document in self._walk(owner, status, limit):
-            found.append(document.body)
-            if limit is not None and len(found) >= limit:
-                break
-        return found
+        walk = self._walk(owner, status, limit)
+        return [document.body for document in islice(walk, limit)]
 
     def update_status(self, thing_id: Any, status: str) -> bool:
         """Change its ``status`` and nothing else; false when there is no such thing."""

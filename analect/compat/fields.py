@@ -47,6 +47,8 @@ _OLDER: dict[str, tuple[str, ...]] = {
     ),
 }
 """Field -> its names, the first that is said wins; the others stay in the attributes."""
+SAYING = frozenset((*_OLDER["input"], *_OLDER["output"]))
+"""The names of what was asked and answered."""
 _NUMBERS: dict[str, tuple[str, ...]] = {
     "input_tokens": ("input_tokens", "prompt_tokens", "tokens_in"),
     "output_tokens": ("output_tokens", "completion_tokens", "tokens_out"),

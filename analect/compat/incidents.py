@@ -17,7 +17,7 @@ from analect.compat.documents import body_of
 from analect.compat.fields import filter_of, tags_of
 from analect.compat.integration import get_analysis_service
 from analect.compat.plain import mapping, moment, number, plain, text
-from analect.model.errors import EngineUnavailable, InvalidInput
+from analect.model.errors import EngineUnavailable, InvalidInput, InvalidQuery
 from analect.model.record import MAX_SHORT, Json
 
 __all__ = [
@@ -177,7 +177,7 @@ def search_incident_history(
     found: dict[str, dict[str, Any]] = {}
     try:
         hits = service.find(asked, filters, room, modes=("semantic",))
-    except EngineUnavailable:
+    except (EngineUnavailable, InvalidQuery):  # off or down
         some = " OR ".join(re.findall(r"\w+", asked)[:_WORDS])
         hits = service.find(some, filters, room, modes=("text",))
     for hit in hits:

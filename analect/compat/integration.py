@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 
 from analect.compat.configuration import configured, integration_config
-from analect.compat.fields import draft_of, filter_of, is_id, older, tags_of
+from analect.compat.fields import SAYING, draft_of, filter_of, is_id, older, tags_of
+from analect.compat.logs import log_as_the_program_does
 from analect.compat.openai import interaction_of
 from analect.compat.plain import mapping
 from analect.compat.process import SharedService, shared
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 CATCH_UP = 10.0
 """Seconds that a search waits, at most, for what this process wrote to be findable."""
+DEFAULT = 10
+"""How many a search finds, unless told."""
 MODES = ("hybrid", "text", "semantic")
 """How to search, the best way first; the others where an index is off or a query has no words."""
 _PROCESSORS = {
@@ -58,6 +61,7 @@ class AnalysisServiceIntegration:
     """
 
     def __init__(self, **config: Any) -> None:
+        log_as_the_program_does()
         settings, self._defaults = configured(config)
         self._shared: SharedService = shared(settings)
 
@@ -99,7 +103,7 @@ class AnalysisServiceIntegration:
     ) -> str:
         """Store what was asked and answered; returns its id once it is durable.
 
-        ``user_input`` may also be a dict or object with all of it. ``more`` are further fields
+        ``user_input`` may also be a dict or object with all of it, under these names. ``more`` are further fields
         of a record under their own or their older names; unknown ones become attributes.
 
         Raises:
@@ -120,7 +124,7 @@ class AnalysisServiceIntegration:
             **more,
         }
         whole = mapping(user_input) if response is None else None
-        if whole is not None and "role" not in whole:
+        if whole is not None and not SAYING.isdisjoint(whole):
             said = {
                 **whole,
                 **{k: v for k, v in said.items() if k != "user_input" and v is not None},
@@ -276,7 +280,7 @@ class AnalysisServiceIntegration:
             return [older(record) for record in _whole_thread(service, str(thread_id))]
 
     def search_analyses(
-        self, query: str | None = None, tags: Any = None, limit: int = 10, **where: Any
+        self, query: str | None = None, tags: Any = None, limit: int | None = DEFAULT, **where: Any
     ) -> list[dict[str, Any]]:
         """What fits ``query`` by words and by meaning, best first, with a ``score`` and
         ``highlights``. Without a query: the newest.
@@ -289,7 +293,7 @@ class AnalysisServiceIntegration:
             limit: at most so many (1 to 1000).
             where: further fields that must be equal, as ``thread_id`` or ``service_name``.
         """
-        page = max(1, min(int(limit), MAX_LIMIT))
+        page = max(1, min(int(limit or DEFAULT), MAX_LIMIT))
         asked = {name: value for name, value in where.items() if value is not None}
         filters = filter_of(asked, tags_of(tags))
         with self._shared.use() as service:

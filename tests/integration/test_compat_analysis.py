@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 
 from analect.compat import (
     AnalysisServiceIntegration,
@@ -20,6 +23,7 @@ from analect.compat import (
 )
 from analect.model.errors import ConfigurationError, InvalidInput
 
+FORKING = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 MAIL = "bob.tanner@example.org"
 
 
@@ -30,8 +34,11 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("ANALYSIS_STORAGE_DIR", str(tmp_path / "home"))
     monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
     monkeypatch.setattr(integration, "_of_process", {})
+    configured = structlog.is_configured()
     yield
     process.close_all()
+    if not configured:
+        structlog.reset_defaults()
 
 
 def test_a_task_analysis_is_stored_found_and_read() -> None:
@@ -71,6 +78,19 @@ def test_what_was_just_stored_is_found_every_time() -> None:
     for n in range(5):
         stored = service.store_interaction(f"question about giraffe{n}", "an answer")
         assert service.search_analyses(f"giraffe{n}", limit=1)[0]["analysis_id"] == stored
+
+
+def test_an_interaction_may_be_one_dict_and_a_dict_may_be_what_was_asked() -> None:
+    service = get_analysis_service()
+    whole = service.store_interaction(
+        {"query": "why", "answer": "so", "user_id": "u"}, thread_id="t"
+    )
+    asked = service.store_interaction({"text": "why"}, thread_id="t")
+    first, second = service.get_thread_conversation("t")
+    assert [first["analysis_id"], second["analysis_id"]] == [whole, asked]
+    assert (first["input"], first["output"]) == ("why", "so")
+    assert first["user_id"].startswith("<subject:")
+    assert (second["input"], second["output"]) == ({"text": "why"}, None)
 
 
 def test_many_writes_are_waited_for() -> None:
@@ -187,6 +207,34 @@ def test_the_methods_of_the_present_service_are_there_too() -> None:
         service.no_such_method  # noqa: B018
 
 
+def test_a_program_that_says_nothing_prints_nothing(tmp_path: Path) -> None:
+    program = """
+import logging, sys
+from analect.compat import AnalysisServiceIntegration
+if "logs" in sys.argv:
+    logging.basicConfig(level="INFO", stream=sys.stdout)
+service = AnalysisServiceIntegration(colour="red")
+service.store_interaction("hello", "there")
+"""
+    for arguments, printed in ((["none"], ""), (["logs"], "schema migrated")):
+        environ = {
+            **os.environ,
+            "ANALECT_HOME": str(tmp_path / arguments[0]),
+            "ANALECT_KEYS__RING": str(tmp_path / f"ring-{arguments[0]}"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, *arguments],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert printed in done.stdout
+        assert bool(printed) == bool(done.stdout)
+        assert "Traceback" not in done.stderr
+
+
 def test_a_wrong_field_is_named() -> None:
     with pytest.raises(InvalidInput) as caught:
         get_analysis_service().store_interaction("a", "b", rating=9)
@@ -203,6 +251,7 @@ def test_it_is_called_from_an_event_loop() -> None:
     assert asyncio.run(program()) == 3
 
 
+@FORKING
 def test_it_is_carried_over_forks() -> None:
     service = get_analysis_service()
     before = service.store_interaction("before", "the fork", thread_id="f")
@@ -227,6 +276,7 @@ def test_it_is_carried_over_forks() -> None:
     assert len(service.get_thread_conversation("f")) == 41
 
 
+@FORKING
 def test_a_fork_waits_for_calls_under_way() -> None:
     service = get_analysis_service()
     stop = threading.Event()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pydantic
 import pytest
+import structlog
 
 from analect.compat import content, get_analysis_service, incidents, integration, process
 from analect.model.errors import Conflict, InvalidInput
@@ -28,8 +29,11 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
     monkeypatch.setattr(integration, "_of_process", {})
+    configured = structlog.is_configured()
     yield
     process.close_all()
+    if not configured:
+        structlog.reset_defaults()
 
 
 def incident(number: str, title: str, **more: Any) -> dict[str, Any]:
@@ -187,6 +191,7 @@ def test_stories_of_a_user_by_status_newest_first() -> None:
     assert [s["id"] for s in content.get_user_stories(MAIL, status="archived")] == [4]
     assert [s["id"] for s in content.get_user_stories(MAIL, "published")] == [2, 0]
     assert content.get_user_stories(None) == []
+    assert content.get_user_stories(MAIL, limit=0) == []
 
 
 def test_nobodys_change_is_lost() -> None:
