@@ -34,16 +34,16 @@ class Cursors:
         body = _VERSION + position
         return urlsafe_b64encode(body + self._tag(query, body)).rstrip(b"=").decode()
 
-    def read(self, query: bytes, cursor: str) -> bytes:
-        """The position inside ``cursor``.
+    def read(self, query: bytes, cursor: str, *, field: str = "cursor") -> bytes:
+        """The position inside ``cursor``, which callers know as ``field``.
 
         Raises:
             InvalidQuery: it is not a cursor of this store and this query.
         """
-        raw = _decoded(cursor)
+        raw = _decoded(cursor, field)
         body, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
         if body[:1] != _VERSION or not hmac.compare_digest(tag, self._tag(query, body)):
-            raise _refused()
+            raise _refused(field)
         return body[1:]
 
     def _tag(self, query: bytes, body: bytes) -> bytes:
@@ -77,23 +77,23 @@ def _plain(part: Any) -> Any:
     return part
 
 
-def _decoded(cursor: str) -> bytes:
+def _decoded(cursor: str, field: str) -> bytes:
     """The bytes of ``cursor``, in its one canonical form."""
     if len(cursor) > _MAX_LENGTH or not cursor.isascii():
-        raise _refused()
+        raise _refused(field)
     padded = cursor.encode() + b"=" * (-len(cursor) % 4)
     try:
         raw = urlsafe_b64decode(padded)
     except binascii.Error as error:
-        raise _refused() from error
+        raise _refused(field) from error
     if urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
-        raise _refused()
+        raise _refused(field)
     return raw
 
 
-def _refused() -> InvalidQuery:
+def _refused(field: str) -> InvalidQuery:
     return InvalidQuery(
-        "cursor does not belong to this query: repeat the filter and order it came from, "
+        f"{field} does not belong to this query: repeat the filter and order it came from, "
         "or start without one",
-        field="cursor",
+        field=field,
     )

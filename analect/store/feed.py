@@ -135,7 +135,7 @@ class Feed:
     def _place(self, after: str | None) -> _Place:
         if after is None:
             return _Place()
-        return _Place(*_PLACE.unpack(self._cursors.read(_QUERY, after)))
+        return _Place(*_PLACE.unpack(self._cursors.read(_QUERY, after, field="after")))
 
     def _last(self, connection: Connection) -> _Place:
         statement = (

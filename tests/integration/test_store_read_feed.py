@@ -111,7 +111,7 @@ def test_a_wrong_cursor_is_refused(feed):
     for cursor in ("", "x", CURSORS.make(b"another query", b"\0" * 20)):
         with pytest.raises(InvalidQuery) as caught:
             feed.changes(cursor, 10)
-        assert caught.value.field == "cursor"
+        assert caught.value.field == "after"
 
 
 def test_exactly_once_under_concurrent_writers(engine, feed):
