@@ -7,12 +7,14 @@ environment.
 
 from analect.compat.integration import (
     AnalysisServiceIntegration,
+    close_analysis_service,
     get_analysis_service,
     get_service_integration_config,
 )
 
 __all__ = [
     "AnalysisServiceIntegration",
+    "close_analysis_service",
     "get_analysis_service",
     "get_service_integration_config",
 ]

@@ -395,6 +395,15 @@ def get_analysis_service() -> AnalysisServiceIntegration:
     return found or _of_process.setdefault("service", AnalysisServiceIntegration())
 
 
+def close_analysis_service() -> None:
+    """Close the service of this process; the next :func:`get_analysis_service` reads the
+    environment anew (tests of programs want that). Closing at the end of the process needs no call.
+    """
+    found = _of_process.pop("service", None)
+    if found is not None:
+        found.close()
+
+
 def get_service_integration_config() -> dict[str, Any]:
     """What the environment configures, by the names :class:`AnalysisServiceIntegration` takes.
 

@@ -16,9 +16,9 @@ import structlog
 
 from analect.compat import (
     AnalysisServiceIntegration,
+    close_analysis_service,
     get_analysis_service,
     get_service_integration_config,
-    integration,
     process,
 )
 from analect.model.errors import ConfigurationError, InvalidInput
@@ -33,9 +33,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANALYSIS_STORAGE_DIR", str(tmp_path / "home"))
     monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
-    monkeypatch.setattr(integration, "_of_process", {})
     configured = structlog.is_configured()
     yield
+    close_analysis_service()
     process.close_all()
     if not configured:
         structlog.reset_defaults()
@@ -274,6 +274,30 @@ def test_it_is_carried_over_forks() -> None:
         service.store_interaction(f"parent {k}", "x", thread_id="f")
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert len(service.get_thread_conversation("f")) == 41
+
+
+@FORKING
+def test_it_works_on_postgres_and_over_a_fork(postgres_url: str, tmp_path: Path) -> None:
+    service = AnalysisServiceIntegration(
+        storage_dir=tmp_path / "pg", keys={"ring": tmp_path / "pg-ring"}, database_url=postgres_url
+    )
+    try:
+        service.store_interaction("before the fork", "x", thread_id="f")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                service.store_interaction("in the child", "x", thread_id="f")
+                service.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        service.store_interaction("after the fork", "x", thread_id="f")
+        assert len(service.get_thread_conversation("f")) == 3
+        assert service.search_analyses("after the fork", limit=1)[0]["input"] == "after the fork"
+    finally:
+        service.close()
 
 
 @FORKING

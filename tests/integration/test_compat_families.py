@@ -15,7 +15,13 @@ import pydantic
 import pytest
 import structlog
 
-from analect.compat import content, get_analysis_service, incidents, integration, process
+from analect.compat import (
+    close_analysis_service,
+    content,
+    get_analysis_service,
+    incidents,
+    process,
+)
 from analect.model.errors import Conflict, InvalidInput
 from analect.model.query import PageRequest, RecordFilter
 
@@ -28,9 +34,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
-    monkeypatch.setattr(integration, "_of_process", {})
     configured = structlog.is_configured()
     yield
+    close_analysis_service()
     process.close_all()
     if not configured:
         structlog.reset_defaults()
@@ -262,7 +268,7 @@ def test_events_and_calls_are_records_without_personal_data() -> None:
 
 def test_health_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert content.get_health_status() == {"status": "healthy", "healthy": True, "reasons": []}
-    monkeypatch.setattr(integration, "_of_process", {})
+    close_analysis_service()
     monkeypatch.setenv("ANALECT_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     broken = content.get_health_status()
     assert broken["status"] == "unhealthy"
