@@ -15,7 +15,7 @@ from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import body_of, items_of, operation, parameters, ref
 from analect_ingest.problems import PreconditionFailed
-from analect_ingest.requests import json_object
+from analect_ingest.requests import json_object, refuse_others
 
 _PATH = "/v1/documents/{kind}/{id:path}"
 _TAG = re.compile(r'(?:W/)?"?(\d{1,10})"?\Z', re.ASCII)
@@ -105,12 +105,7 @@ class Documents:
         said = await json_object(request)
         if request.headers.get("if-match") == "*":
             expected = (await self._present(request)).version
-        if unknown := said.keys() - _FIELDS - _GIVEN_BACK:
-            raise InvalidInput(
-                f"a document has only body, owner, status and expires_at; {len(unknown)} more "
-                "were sent",
-                field="body",
-            )
+        refuse_others(said, _FIELDS | _GIVEN_BACK, "body, owner, status and expires_at")
         if "body" not in said:
             raise InvalidInput("body is missing: the document itself goes there", field="body")
         expires_at = said.get("expires_at")

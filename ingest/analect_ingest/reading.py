@@ -14,7 +14,7 @@ from analect.model.query import SearchRequest
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import FILTERS, body_of, items_of, operation, parameters, ref
-from analect_ingest.requests import json_object
+from analect_ingest.requests import json_object, refuse_others
 
 _RATINGS = ("rating", "score", "label", "comment")
 
@@ -172,9 +172,7 @@ class Reading:
     async def feedback(self, request: Request) -> Response:
         """Stored as a record of kind `evaluation` that points at the one rated."""
         said = await json_object(request)
-        for name in said:
-            if name not in _RATINGS:
-                raise InvalidInput(f"there are only {', '.join(_RATINGS)} here", field="body")
+        refuse_others(said, _RATINGS, ", ".join(_RATINGS))
         _check_feedback(said)
         stored = await self._context.in_thread(self._service.feedback, _record_id(request), **said)
         return present.json_response({"id": stored}, 201)

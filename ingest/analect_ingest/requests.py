@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import Request
 
-from analect.model.errors import InvalidQuery
+from analect.model.errors import InvalidInput, InvalidQuery
 from analect_ingest.admission import Admission
 from analect_ingest.bodies import read_body
-from analect_ingest.decode import decode_value
+from analect_ingest.decode import NAMEABLE, decode_value
 from analect_ingest.unpack import UnsupportedMedia, unpacker
 
 
@@ -36,3 +37,15 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidQuery("the body must be a JSON object", field="body")
     return value
+
+
+def refuse_others(said: dict[str, Any], known: Collection[str], listed: str) -> None:
+    """Refuse a body with a field that is not ``known``.
+
+    Raises:
+        InvalidInput: it names the field, where its name is a word, and what is ``listed``.
+    """
+    for name in said:
+        if name not in known:
+            field = name if NAMEABLE.match(name) else "(unknown)"
+            raise InvalidInput(f"unknown field {field}: there are only {listed} here", field=field)
