@@ -27,6 +27,9 @@ CATCH_UP = 10.0
 """Seconds that a search waits, at most, for what this process wrote to be findable."""
 DEFAULT = 10
 """How many a search finds, unless told."""
+LIKE = 0.15
+"""The cosine below which an analysis without the words of the query is not found. Seen with the
+built-in embeddings: 0.10 at most for queries of nonsense, 0.4 and more for paraphrases."""
 MODES = ("hybrid", "text", "semantic")
 """How to search, the best way first; the others where an index is off or a query has no words."""
 _PROCESSORS = {
@@ -282,8 +285,8 @@ class AnalysisServiceIntegration:
     def search_analyses(
         self, query: str | None = None, tags: Any = None, limit: int | None = DEFAULT, **where: Any
     ) -> list[dict[str, Any]]:
-        """What fits ``query`` by words and by meaning, best first, with a ``score`` and
-        ``highlights``. Without a query: the newest.
+        """What fits ``query`` by words and by meaning, best first, with a ``score``,
+        ``highlights`` and the ``explanation`` of the score. Without a query: the newest.
 
         What this process stored before is waited for, at most :data:`CATCH_UP` seconds.
 
@@ -299,17 +302,23 @@ class AnalysisServiceIntegration:
         with self._shared.use() as service:
             if not query or not str(query).strip():
                 found = service.list(filters, PageRequest(limit=page)).items
-                return [{**older(record), "score": None, "highlights": []} for record in found]
-        return self.find(str(query), filters, page)
+                nothing: dict[str, Any] = {"score": None, "highlights": [], "explanation": {}}
+                return [{**older(record), **nothing} for record in found]
+        return [hit for hit in self.find(str(query), filters, page) if _is_like(hit)]
 
     def find(
         self, query: str, where: RecordFilter, limit: int, *, modes: Sequence[str] = MODES
     ) -> list[dict[str, Any]]:
-        """Search in the first of ``modes`` that the store can answer; own writes are waited for."""
+        """Search in the first of ``modes`` that the store can answer; own writes are waited for.
+
+        Raises:
+            InvalidQuery: none of them can: each index is off, or a field to filter by is none.
+            EngineUnavailable: the index it needs is being made again.
+        """
         self._shared.catch_up(CATCH_UP)
         with self._shared.use() as service:
             for mode in modes:
-                request = SearchRequest(query, mode=mode, filter=where, limit=limit)
+                request = SearchRequest(query, mode=mode, filter=where, limit=limit, explain=True)
                 try:
                     found = service.search(request).items
                 except (EngineUnavailable, InvalidQuery):
@@ -318,7 +327,12 @@ class AnalysisServiceIntegration:
                         raise
                     continue
                 return [
-                    {**older(hit.record), "score": hit.score, "highlights": list(hit.highlights)}
+                    {
+                        **older(hit.record),
+                        "score": hit.score,
+                        "highlights": list(hit.highlights),
+                        "explanation": hit.explanation or {},
+                    }
                     for hit in found
                 ]
         return []
@@ -372,6 +386,12 @@ def _whole_thread(service: AnalysisService, thread_id: str) -> Iterator[Record]:
     while found.next is not None:
         found = service.thread(thread_id, replace(page, cursor=found.next))
         yield from found.items
+
+
+def _is_like(hit: dict[str, Any]) -> bool:
+    """Whether it holds the words, or means something like them."""
+    parts = hit["explanation"]
+    return "text.rank" in parts or parts.get("vector.cosine", 1.0) >= LIKE
 
 
 def _processor(name: str) -> str:
