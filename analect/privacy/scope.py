@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import Protocol
 
 from analect.model.ids import month_of
@@ -37,6 +38,7 @@ class Belonging(Protocol):
         ...
 
 
+@lru_cache(8192)
 def scope(type_: str, value: str, pseudonym_key: bytes) -> bytes:
     """16 bytes that stand for ``value`` of a type (subject, session, thread, month, document)."""
     message = b"\0".join((b"scope", type_.encode(), value.encode()))

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 import msgspec
 
 from analect.model.errors import AnalectError, StoreUnavailable
-from analect.model.ids import Clock, RandomBytes, RecordId
+from analect.model.ids import Clock, RandomBytes, RecordId, is_record_id
 from analect.model.record import DRAFT_FIELDS, Draft, IngestResult, Rejection
 from analect.model.validate import settle
 from analect.privacy.keys import DataKey, DataKeys
@@ -27,7 +28,7 @@ from analect.store.append import AppendResult, KeyRace, SealedDraft, VaultRow
 from analect.store.store import Store
 
 _IDENTITY = frozenset({"id", "external_id", "occurred_at"})
-_CONTENT_FIELDS = tuple(name for name in DRAFT_FIELDS if name not in _IDENTITY)
+_content = attrgetter(*(name for name in DRAFT_FIELDS if name not in _IDENTITY))
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 _MAX_RACES = 5
 
@@ -241,13 +242,15 @@ def _has_payload(draft: Draft) -> bool:
 
 def _content_hash(draft: Draft, key: bytes) -> bytes:
     """Keyed, over everything the caller said but who the record is and when."""
-    content = [getattr(draft, name) for name in _CONTENT_FIELDS]
-    return hashlib.blake2b(_canonical.encode(content), key=key[:64], digest_size=16).digest()
+    content = _canonical.encode(_content(draft))
+    return hashlib.blake2b(content, key=key[:64], digest_size=16).digest()
 
 
 def _rejection(place: int, draft: Draft, error: AnalectError) -> Rejection:
     given = draft.id if isinstance(draft.id, str) and error.field != "id" else None
-    return Rejection(place, given, error.code, str(error), error.field)
+    # A caller's own id may be an address or an account: only a record's is said back.
+    known = given if given is not None and is_record_id(given.lower()) else None
+    return Rejection(place, known, error.code, str(error), error.field)
 
 
 def _result(prepared: _Prepared, appended: AppendResult | None) -> IngestResult:

@@ -26,6 +26,7 @@ from analect.privacy.detect import PrivacyOptions
 from analect.privacy.keys import DataKeys, open_data_keys
 from analect.privacy.patterns import KINDS
 from analect.privacy.pseudonymise import Pseudonymiser
+from analect.privacy.randomness import BufferedRandom
 from analect.privacy.seal import Sealer
 from analect.service.concluding import Conclusions
 from analect.service.finding import Finder
@@ -108,7 +109,8 @@ def wire(
         observe=telemetry.store.committed,
     )
     stack.callback(store.close)
-    sealer = Sealer(random_bytes)
+    for_records = BufferedRandom(random_bytes)
+    sealer = Sealer(for_records)
     opener = Opener(keys, sealer)
     pseudonymiser = Pseudonymiser(
         keys.pseudonym_key,
@@ -192,7 +194,7 @@ def wire(
             vault=settings.privacy.vault,
             observe=telemetry.ingest.batch,
             clock=clock,
-            random_bytes=random_bytes,
+            random_bytes=for_records,
         ),
         finder=Finder(indexes, load, cursors),
         papers=Papers(
