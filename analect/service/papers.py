@@ -21,7 +21,9 @@ MAX_BODY = 16 * 1024 * 1024
 
 
 class Papers:
-    """Puts and gets documents. Ids and owners are stored as pseudonyms, bodies sealed whole."""
+    """Puts and gets documents. Owners are stored as pseudonyms, ids and statuses pseudonymised,
+    bodies sealed whole.
+    """
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Papers:
         _check_names(kind, document_id, status)
         plain = _encode(body)
         stored_id = self._text(document_id)
+        stored_status = self._text(status) if status else status
         owner_token = self._identifier("subject", owner) if owner else None
         for _ in range(_MAX_RACES):
             key = self._key(kind, stored_id, owner_token)
@@ -71,7 +74,7 @@ class Papers:
                     key_id=key.key_id,
                     new_keys=self._keys.pending_rows([key.key_id]),
                     owner=owner_token,
-                    status=status,
+                    status=stored_status,
                     expires_at=expires_at,
                     expected_version=expected_version,
                     now=self._clock(),
@@ -100,7 +103,8 @@ class Papers:
     ) -> Page[Document]:
         """Documents of a kind, by owner and status."""
         owner_token = self._identifier("subject", owner) if owner else None
-        found = self._documents.list(kind, owner=owner_token, status=status, page=page)
+        stored_status = self._text(status) if status else status
+        found = self._documents.list(kind, owner=owner_token, status=stored_status, page=page)
         return Page(tuple(self._opened(found.items)), found.next)
 
     def owned_by(self, owner: str) -> Iterator[Document]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from analect.model.errors import InvalidInput, InvalidQuery, TooLarge
 from analect.model.flat import draft_from_flat, parse_time
+from analect.model.ids import is_record_id
 from analect.model.record import DRAFT_FIELDS, MAX_DEPTH, Draft, Rejection
 
 _BLANK = " \t\n\r"
@@ -229,7 +230,8 @@ def _count(decoded: Decoded, limits: Limits) -> int:
 
 def _reject(decoded: Decoded, item: Any, error: InvalidInput) -> None:
     given = item.get("id") if type(item) is dict and error.field != "id" else None
-    known = given if isinstance(given, str) and len(given) == 36 and given.isascii() else None
+    # A caller's own id may be an address or an account: only ours is said back.
+    known = given if isinstance(given, str) and is_record_id(given.lower()) else None
     decoded.rejected.append(
         Rejection(decoded.count - 1, known, error.code, str(error), error.field)
     )

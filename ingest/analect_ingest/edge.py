@@ -26,8 +26,11 @@ DEADLINE = "analect.deadline"
 """Where a request's scope keeps its :class:`asyncio.Timeout`, for streams that lift it."""
 PROBES = frozenset({"/healthz", "/readyz"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_REQUEST_ID = re.compile(rb"[0-9a-fA-F-]{8,36}\Z")
-"""Ids that callers may bring: hexadecimal, so that nothing else reaches a log this way."""
+_REQUEST_ID = re.compile(
+    rb"(?:[0-9a-f]{20,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z", re.IGNORECASE
+)
+"""Ids that callers may bring: UUIDs and long hexadecimal ones, which no number of a person, a card
+or an account looks like, so that nothing of the kind reaches a log this way."""
 _GONE = 499
 """What the log says of callers that did not wait."""
 
