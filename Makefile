@@ -45,7 +45,7 @@ bench: setup ## The table of speed and size: what was measured beside what is as
 	$(BIN)/python -m benchmarks
 
 bench-faults: setup ## The long campaign: hundreds of real kills under load
-	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/acceptance -m faults --timeout 3600
+	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/acceptance -m faults -rP --timeout 3600
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
