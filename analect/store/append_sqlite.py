@@ -5,6 +5,7 @@ stays true until the commit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,17 +22,16 @@ from analect.store.append import (
 
 _MOST = 500
 """Parameters of one look-up; few shapes of statement keep the driver's statement cache warm."""
+_ROWS = (100, 10, 1)
+"""Rows of one insert, for the same reason."""
 
 # Only a key that the present generation of its shard wraps: another one could never be opened.
 _ADD_KEY = (
     "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) SELECT ?, ?, ?, ?, ? "
     "FROM key_shards WHERE shard = ? AND generation = ? ON CONFLICT DO NOTHING"
 )
-_ADD_RECORD = (
-    f"INSERT INTO records ({', '.join(RECORD_COLUMNS)}) "
-    f"VALUES ({', '.join('?' * len(RECORD_COLUMNS))})"
-)
-_ADD_TAG = "INSERT OR IGNORE INTO record_tags (tag, record_id) VALUES (?, ?)"
+_ADD_RECORDS = f"INSERT INTO records ({', '.join(RECORD_COLUMNS)})"
+_ADD_TAGS = "INSERT OR IGNORE INTO record_tags (tag, record_id)"
 _ADD_CONTENT = "INSERT OR IGNORE INTO content_hashes (hash, record_id) VALUES (?, ?)"
 _ADD_VAULT = "INSERT OR IGNORE INTO vault (token, key_id, sealed) VALUES (?, ?, ?)"
 _ADD_COMMIT = "INSERT INTO commits (txid, operation, ids, committed_at) VALUES (0, 'put', ?, ?)"
@@ -69,10 +69,10 @@ class SqliteAppend:
     def add_records(self, connection: Connection, items: Sequence[SealedDraft]) -> None:
         """Insert records and their tags."""
         raw = [id_bytes(item.draft.id or "") for item in items]
-        connection.exec_driver_sql(_ADD_RECORD, list(map(record_row, items, raw)))
+        _insert(connection, _ADD_RECORDS, list(map(record_row, items, raw)))
         tags = [(tag, id_) for item, id_ in zip(items, raw, strict=True) for tag in item.draft.tags]
         if tags:
-            connection.exec_driver_sql(_ADD_TAG, sorted(tags))
+            _insert(connection, _ADD_TAGS, sorted(tags))
 
     def add_contents(self, connection: Connection, rows: Sequence[tuple[bytes, RecordId]]) -> None:
         """Remember content hashes."""
@@ -90,6 +90,21 @@ class SqliteAppend:
         if processors:
             connection.exec_driver_sql(_ADD_ENTRY, [(name, seq, now, now) for name in processors])
         return int(seq)
+
+
+def _insert(connection: Connection, insert: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Many rows a statement: the driver lets go of the interpreter's lock at every row of an
+    ``executemany``, and taking it back from a busy thread costs more than the row.
+    """
+    start = 0
+    for size in _ROWS:
+        while start + size <= len(rows):
+            chunk = rows[start : start + size]
+            start += size
+            one = f"({', '.join('?' * len(chunk[0]))})"
+            connection.exec_driver_sql(
+                f"{insert} VALUES {', '.join([one] * size)}", tuple(chain.from_iterable(chunk))
+            )
 
 
 def _find(connection: Connection, select: str, values: Sequence[object]) -> Iterator[Any]:
