@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,8 +75,8 @@ class Load:
     def _connection(self, url: str, stopped: threading.Event, size: int) -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             while not stopped.is_set():
-                if not self._send(client, self._numbers(size)) and not stopped.wait(0.02):
-                    continue
+                if not self._send(client, self._numbers(size)):
+                    stopped.wait(0.02)
 
     def _numbers(self, size: int) -> list[int]:
         with self._lock:
@@ -105,14 +105,6 @@ class Load:
                 self.wrong.append(answer.text)
             self.acked.update(numbers)
         return True
-
-
-@dataclass
-class Running:
-    """A load under way."""
-
-    load: Load
-    done: list[Future[None]]
 
 
 def stored_in(server: Server) -> Iterator[dict[str, Any]]:
