@@ -36,7 +36,13 @@ _VERSION = pattern(
     r"|safari|python|java|jdk|jre|php|ruby|perl|android|ios|macos|oracle|db2|office|openssl|bios"
     r"|kernel|plugin|package|dotnet|acrobat|\w*_version|\w+version)|\.net"
     r"|versión|versão|версия|версии|версию|版本|バージョン|버전)[\s:=#\"'(\x{ff08}\]>.]{0,6}$"
-    r"|(?:§|\b[vr])[ .]{0,2}$|(?:[=~><^!]=|[~^]|==)\s?$|^#{2,4} \[?$"
+    r"|(?:§|\b[vr])[ .]{0,2}$|^#{2,4} \[?$"
+)
+# "numpy==1.26.4.0" requires a version, "ip.addr == 10.0.0.1" compares addresses.
+_REQUIRED = pattern(r"(?:(?:[=~><^!]=|~>)\s?|[~^])$")
+_COMPARED = pattern(
+    r"(?i)(?:ip(?:v4)?|addr(?:ess)?|hosts?|hostname|src|dst|source|dest(?:ination)?|client|server"
+    r"|peer|remote|local|gateway|net(?:work)?|subnet|origin)[\"'`\])]{0,3}\s?[=~><^!]=\s?[\"']?$"
 )
 _VERSION_BEHIND = re.compile(
     rb"[)\]]? ?(?:release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
@@ -67,7 +73,10 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
         return None
     if _is_of_a_product(blob, start, int(parts[0])) or _VERSION_BEHIND.match(blob, end):
         return None
-    if _VERSION.search(before(blob, start, 28)):
+    front = before(blob, start, 28)
+    if _VERSION.search(front):
+        return None
+    if _REQUIRED.search(front) and int(parts[0]) < 100 and not _COMPARED.search(front):
         return None
     return Found(start, end, value)
 

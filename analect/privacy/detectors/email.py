@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from unicodedata import normalize
+from urllib.parse import unquote
 
 from analect.privacy.detectors.matching import Found, Rule, is_word, rule, text
 
@@ -13,6 +14,8 @@ _LOCAL = rf"[A-Za-z0-9_{_BEYOND}](?:[A-Za-z0-9._%+'&\-{_BEYOND}]*[A-Za-z0-9_%+\-
 _LABEL = rf"[A-Za-z0-9{_BEYOND}](?:[A-Za-z0-9\-{_BEYOND}]*[A-Za-z0-9{_BEYOND}])?"
 _TLD = rf"(?:xn--[A-Za-z0-9\-]+[A-Za-z0-9]|[A-Za-z]{{2,24}}|[{_BEYOND}]{{2,24}})"
 _SOURCE = rf"{_LOCAL}@(?:{_LABEL}\.)+{_TLD}"
+# As it stands in a URL.
+_QUOTED = r"[A-Za-z0-9](?:[A-Za-z0-9._+\-]|%2[Bb])*%40(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{2,24}"
 _TRIGGER = r"@[^\x00-,/:-@\[-`{-\x7f]*\.[^\x00-@\[-`{-\x7f]"
 
 # Scripts written without blanks between words: a change between them and ASCII is a word's end.
@@ -125,4 +128,18 @@ def _check(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, normal)
 
 
-RULES: tuple[Rule, ...] = (rule("email", _SOURCE, _check, trigger=_TRIGGER),)
+def _check_quoted(blob: bytes, start: int, end: int) -> Found | None:
+    if blob[start - 1 : start] == b"%":
+        start += 2  # the digits of the escape in front: "%3Dbob%40example.com"
+    elif is_word(blob, start - 1):
+        return None
+    value = unquote(text(blob, start, end)).lower()
+    if value.startswith("@") or value.rpartition(".")[2] in _FILES:
+        return None
+    return Found(start, end, value)
+
+
+RULES: tuple[Rule, ...] = (
+    rule("email", _SOURCE, _check, trigger=_TRIGGER),
+    rule("email", _QUOTED, _check_quoted, trigger=r"[A-Za-z0-9]%40[A-Za-z0-9]"),
+)

@@ -12,6 +12,7 @@ from analect.privacy.detectors.matching import (
     Rule,
     before,
     digits,
+    is_digit,
     is_word,
     pattern,
 )
@@ -53,6 +54,8 @@ _SHAPES = frozenset(
      (4, 4, 4, 4, 2), (4, 4, 4, 3), (4, 4, 5), (6, 13), (6, 10), (8, 8), (4, 3, 3, 3), (4, 5, 6),
      (4, 4, 4, 2)]
 )  # fmt: skip
+_USUAL = frozenset([(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4)])
+"""Shapes that are believed among other groups of digits too."""
 _RUN = pattern(rf"\d(?:{SEPARATOR}?\d){{12,}}")
 _GROUP = re.compile(rb"\d+")
 _CARD_WORD = pattern(
@@ -87,7 +90,7 @@ def _find_cards(blob: bytes) -> Iterator[Found]:
         start, end = match.span()
         position = end
         groups = [(start + m.start(), start + m.end()) for m in _GROUP.finditer(blob[start:end])]
-        if _in_a_word(blob, start - 1, start - 2):
+        if _in_a_word(blob, start - 1, start - 2) or blob[start - 1 : start] == b"+":
             groups = groups[1:]
         if _in_a_word(blob, end, end + 1):
             groups = groups[:-1]
@@ -125,11 +128,23 @@ def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int) -> int | No
         if sum(shape) > _MOST_DIGITS:
             break
         number += blob[start:end].decode()
-        if sum(shape) >= 13 and (len(shape) == 1 or tuple(shape) in _SHAPES) and is_card(number):
+        believed = _SHAPES if len(shape) == len(groups) else _USUAL
+        if sum(shape) >= 13 and (len(shape) == 1 or tuple(shape) in believed) and is_card(number):
             found = last
+    if found is None or _is_decimal(blob, groups[first : found + 1]):
+        return None
     if found == first and _is_article(blob, groups[first]):
         return None
     return found
+
+
+def _is_decimal(blob: bytes, groups: list[tuple[int, int]]) -> bool:
+    """Digits with a point in front, behind, or once in between, are a number."""
+    (start, _), (_, end) = groups[0], groups[-1]
+    if len(groups) == 1:
+        in_front = blob[start - 1 : start] == b"." and is_digit(blob, start - 2)
+        return in_front or (blob[end : end + 1] == b"." and is_digit(blob, end + 1))
+    return len(groups) == 2 and b"." in blob[start:end]
 
 
 def _is_article(blob: bytes, group: tuple[int, int]) -> bool:
@@ -175,7 +190,7 @@ def _find_ibans(blob: bytes) -> Iterator[Found]:
         if length is None or is_word(blob, start - 1):
             continue
         taken, end = _take(blob, start, length)
-        if taken is None or is_word(blob, end) or not _shaped(taken):
+        if taken is None or is_word(blob, end) or not _shaped(blob, start, end, taken):
             continue
         if iban_is_valid(taken):
             position = end
@@ -198,8 +213,15 @@ def _take(blob: bytes, start: int, length: int) -> tuple[str | None, int]:
     return (taken.decode().upper(), index) if len(taken) == length else (None, index)
 
 
-def _shaped(iban: str) -> bool:
-    return iban[2:4].isdigit() and sum(c.isdigit() for c in iban[4:]) >= 6
+def _shaped(blob: bytes, start: int, end: int, iban: str) -> bool:
+    """Account numbers of letters are rare: they are believed where all are written alike."""
+    if not iban[2:4].isdigit():
+        return False
+    written = blob[start:end]
+    if not written[1:3].isalnum() and not written.isupper():
+        return False  # "at 15 …" is a preposition
+    is_alike = written.isupper() or written.islower()
+    return sum(c.isdigit() for c in iban[4:]) >= (2 if is_alike else 6)
 
 
 RULES: tuple[Rule, ...] = (

@@ -8,6 +8,7 @@ need a word such as "phone" in front (a dozen languages).
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import pairwise
 
 from analect.privacy.detectors.dialling import (
@@ -34,7 +35,7 @@ from analect.privacy.detectors.matching import (
 _S = SEPARATOR
 _S2 = rf"(?:{_S}{{1,2}}|{_S}?[()/]{_S}?|\){_S}\(|\){_S}?[()]?)"
 _PLUS = rf"\(?(?:\+|\x{{ff0b}}) ?\(?\d{{1,4}}\)?(?:{_S2}?\d{{1,12}}){{1,6}}"
-_ZEROS = rf"\b00{_S}?[1-9]\d{{0,3}}(?:{_S2}?\d{{1,12}}){{1,6}}"
+_ZEROS = rf"\b(?:00{_S}?|011{_S})[1-9]\d{{0,3}}(?:{_S2}?\d{{1,12}}){{1,6}}"
 _NANP = rf"(?:\b1{_S})?(?:\(\d{{3}}\){_S}{{0,2}}|\b\d{{3}}{_S}|\b\d{{3}}/{_S}?)\d{{3}}{_S}\d{{4}}"
 _TRUNK = (
     rf"(?:\(0\d{{1,4}}\) ?|\b0\d{{1,4}}(?: ?/ ?|{_S}{{1,3}}))"
@@ -47,6 +48,8 @@ _NATIONAL = (
     rf"|\(\d{{2,4}}\) ?\d{{4,5}}{_S}\d{{4}}|\b\d\d 9\d{{4}}-\d{{4}}"  # Brazil, Argentina, Mexico
     rf"|\b[6-9]\d\d \d\d \d\d \d\d|\b1[38]00 \d{{3}} \d{{3}}"  # Spain, Australia
 )
+_DIGIT = r"[\x{660}-\x{669}\x{6f0}-\x{6f9}\x{966}-\x{96f}\x{ff10}-\x{ff19}]"
+_SCRIPT = rf"[+\x{{ff0b}}]?{_DIGIT}(?:(?:{_S}|[\x{{ff0d}}\x{{2212}}])?{_DIGIT}){{8,14}}"
 _ANY = rf"(\(?\d{{2,}}(?:{_S2}?\d+){{0,6}})"
 _CALLED = CALLED + _ANY
 _CALLED_TRIGGER = (
@@ -55,7 +58,7 @@ _CALLED_TRIGGER = (
 )
 _APART = r"[^0-9A-Za-z_.\-/]"
 _PLUS_TRIGGER = r"[+\x{ff0b}][ (]{0,2}[1-9][^\x00A-Za-z]{6}"
-_ZEROS_TRIGGER = rf"{_APART}00{_S}?[1-9](?:[)(/]|{_S}|\d){{7}}"
+_ZEROS_TRIGGER = rf"{_APART}(?:00{_S}?|011{_S})[1-9](?:[)(/]|{_S}|\d){{7}}"
 _NANP_TRIGGER = rf"\d{{3}}\)?(?:{_S}|/){{0,2}}\d{{3}}{_S}\d{{4}}"
 _TRUNK_TRIGGER = rf"{_APART}\(?0\d{{1,4}}[)/]?(?:[/]|{_S}){{1,3}}\d{{2,4}}{_S}?\d{{2,4}}"
 _MOBILE_TRIGGER = rf"{_APART}(?:0[67]\d{{8}}|1[3-9]\d{{9}}|0[89]0\d{{8}})"
@@ -101,7 +104,8 @@ def _without_last_group(blob: bytes, start: int, end: int) -> int | None:
 def _check_zeros(blob: bytes, start: int, end: int) -> Found | None:
     if not _is_apart(blob, start, end) or is_code(before(blob, start)):
         return None
-    number = digits(blob, start, end)[2:]
+    number = digits(blob, start, end)
+    number = number[3 if number.startswith("011") else 2 :]
     if number[0] in "17" and len(number) == end - start - 2:
         return None  # zeros in front of some number
     return _international(start, end, number)
@@ -162,6 +166,19 @@ def _check_bare(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, _dialled(number))
 
 
+def _check_script(blob: bytes, start: int, end: int) -> Found | None:
+    """Digits of another script, or full-width ones: as many as a number that is dialled."""
+    value = text(blob, start, end)
+    number = "".join(str(unicodedata.digit(c)) for c in value if c.isdecimal())
+    if value[0] in "+\uff0b":
+        return _international(start, end, number)
+    if number.startswith("00"):
+        return _international(start, end, number[2:])
+    if number[0] != "0" or not 9 <= len(number) <= 11 or is_code(before(blob, start)):
+        return None
+    return Found(start, end, number)
+
+
 def _check_national(blob: bytes, start: int, end: int) -> Found | None:
     if not _is_apart(blob, start, end) or is_code(before(blob, start)):
         return None
@@ -197,6 +214,7 @@ RULES: tuple[Rule, ...] = (
     rule("phone", _NANP, _check_nanp, trigger=_NANP_TRIGGER),
     rule("phone", _NATIONAL, _check_national),
     rule("phone", _TRUNK, _check_trunk, trigger=_TRUNK_TRIGGER),
+    rule("phone", _SCRIPT, _check_script),
     rule("phone", _MOBILE, _check_bare, trigger=_MOBILE_TRIGGER),
     rule("phone", _CALLED, _check_called, trigger=_CALLED_TRIGGER),
     rule("phone", _ANY + CALLED_BEHIND, _check_called, trigger=rf"\d{CALLED_BEHIND}"),

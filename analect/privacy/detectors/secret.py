@@ -12,6 +12,7 @@ from analect.privacy.detectors.matching import (
     ASSIGNED,
     Found,
     Rule,
+    before,
     is_word,
     pattern,
     rule,
@@ -40,7 +41,7 @@ _VENDORS = (
     r"\d{8,10}:[A-Za-z0-9_\-]{33,37}",  # Telegram
     r"[MNO][A-Za-z0-9_\-]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}|mfa\.[A-Za-z0-9_\-]{20,}",  # Discord
     r"key-[0-9a-f]{32}|[0-9a-f]{32}-us\d{1,2}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}",  # mail services
-    r"sq0(?:atp|csp|idp)-[A-Za-z0-9_\-]{22,43}|EAA[A-Za-z0-9]{60,}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",
+    r"sq0(?:atp|csp|idp)-[A-Za-z0-9_\-]{22,43}|EAA[A-Za-z0-9]{60,}|EAACEdEose0cBA[A-Za-z0-9]+|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",
     r"do[oprt]_v1_[a-f0-9]{64}|dapi[a-f0-9]{32}(?:-\d)?|dckr_(?:pat|oat)_[A-Za-z0-9_\-]{20,}",
     r"lin_api_[A-Za-z0-9]{40}|secret_[A-Za-z0-9]{43}|ntn_[A-Za-z0-9]{40,}|figd_[A-Za-z0-9_\-]{40,}",
     r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}|NRAK-[A-Z0-9]{27}|NRJS-[a-f0-9]{19}|HRKU-[A-Za-z0-9_\-]{30,}",
@@ -53,14 +54,17 @@ _VENDORS = (
     r"AT[AC]TT3[A-Za-z0-9_\-=]{60,}|ATBB[A-Za-z0-9]{32}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}",  # Atlassian, Airtable
     r"AGE-SECRET-KEY-1[A-Z0-9]{58}|aio_[A-Za-z0-9]{28}|nfp_[A-Za-z0-9]{36,}|vc[pik]_[A-Za-z0-9]{24,}",
     r"LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}|AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%]{30,}",
-    r"sl\.[A-Za-z0-9_\-]{130,}|ops_eyJ[A-Za-z0-9+/]{200,}|p8e-[A-Za-z0-9]{32}|fm[12]_[A-Za-z0-9+/_\-]{40,}",
+    r"lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|ls__[a-f0-9]{32}|phx_[A-Za-z0-9]{40,}|csk-[A-Za-z0-9]{40,}|fc-[a-f0-9]{32}",
+    r"tskey-[a-z]{3,8}-[A-Za-z0-9\-]{20,}|sgp_(?:[a-f0-9]{16}_|local_)?[a-f0-9]{40}|pul-[a-f0-9]{40}|bkua_[a-f0-9]{40}",
+    r"CCIPAT_[A-Za-z0-9]{22}_[a-f0-9]{40}|fo1_[A-Za-z0-9_\-]{40,}|tfp_[A-Za-z0-9_\-]{40,}|v[1-4]\.local\.[A-Za-z0-9_\-]{60,}",
+    r"sl\.[A-Za-z0-9_\-]{130,}|ops_eyJ[A-Za-z0-9+/_\-]{60,}|p8e-[A-Za-z0-9]{32}|fm[12]_[A-Za-z0-9+/_\-]{40,}",
 )
 _VENDOR = "(?:" + "|".join(_VENDORS) + ")"
 _JWT = r"eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,3}"
 _WEBHOOK = (
     r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9_/\-]{20,}"
     r"|discord(?:app)?\.com/api/webhooks/\d+/[A-Za-z0-9_\-]{40,}"
-    r"|[a-z0-9\-]+\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/\-]{60,}"
+    r"|(?:[a-z0-9\-]+\.webhook|outlook)\.office\.com/webhook(?:b2)?/[A-Za-z0-9@/\-]{60,}"
 )
 _PEM_BEGIN = r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = r"-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
@@ -93,7 +97,8 @@ _VENDOR_TRIGGER = (
     r"|SK[0-9a-f]{2}|AC[0-9a-f]{2}|SG\.|npm_|pypi-Ag|rubygems_|CLOJARS_|oy2|mfa\.|key-|xkeysib|sq0|EAA|shp(?:at|ca|pa|ss)_"
     r"|do[oprt]_v1|dapi[0-9a-f]|dckr_|lin_api|secret_|ntn_|figd_|PMAK|NRAK|NRJS|HRKU|gl(?:sa|c)_|sntry|CFPAT|hv[sbr]\."
     r"|dp\.[a-z]|pscale_|sbp_|sb_(?:secret|publi)|r8_|gsk_|xai-|pplx-|tvly-|pcsk_|nvapi-|tgp_v1|fw_|jina_|AT[AC]TT3|ATBB"
-    r"|pat[A-Za-z0-9]{14}\.|AGE-SEC|aio_|nfp_|vc[pik]_|LTAI|AKID|AAAAAAAAAA|sl\.|ops_eyJ|p8e-|fm[12]_)"
+    r"|pat[A-Za-z0-9]{14}\.|AGE-SEC|aio_|nfp_|vc[pik]_|LTAI|AKID|AAAAAAAAAA|sl\.|ops_eyJ|p8e-|fm[12]_"
+    r"|lsv2_|ls__|phx_|csk-|fc-[0-9a-f]{2}|tskey-|sgp_|pul-|bkua_|CCIPAT_|fo1_|tfp_|v[1-4]\.local\.)"
     r"|\dQ~|AZDO|\.atlasv1\.|-us\d|\d:[A-Za-z0-9_\-]{33}|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}"
 )
 _ASSIGNMENT_TRIGGER = (
@@ -104,7 +109,7 @@ _ASSIGNMENT_TRIGGER = (
 _URL_TRIGGER = r"://[^\x00\s/\"'<>`@]*:[^\x00\s/\"'<>`]*@"
 
 _PLACEHOLDER = re.compile(
-    r"(?:your|my|the|some|example|sample|dummy|test|changeme|change[_-]me|replace|insert|placeholder|redacted|xxx+|\*\*\*|\.\.\.|todo"
+    r"(?:your|(?:my|the|some)[_\- ]|example|sample|dummy|test|changeme|change[_-]me|replace|insert|placeholder|redacted|xxx+|\*\*\*|\.\.\.|todo"
     r"|none$|null$|true$|false$|undefined|env\b|os\.|process\.|config\.|settings\.|self\.|this\.|request\.|secrets?\.|vars?\.|\$|%|@|\{)",
     re.IGNORECASE,
 )
@@ -113,6 +118,8 @@ _CODE = re.compile(
     r"[A-Za-z_]+(?:\.[A-Za-z_]+)+$|[A-Za-z]+(?:[_\-][A-Za-z]+)+\d?$|/[\w./\-]+$|https?:"
     r"|[a-z0-9_.\-]+(?:/[a-z0-9_.\-]+)+$"
 )
+# In the full name of a .NET assembly.
+_PUBLIC = b"PublicKeyToken="
 _NEXT_PARAMETER = re.compile(r"&\w+=")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.IGNORECASE)
 _PASSWORD = re.compile(r"pass|pwd|contrase|senha|пароль|密码|パスワード|비밀번호", re.IGNORECASE)
@@ -159,10 +166,10 @@ def _check_vendor(blob: bytes, start: int, end: int) -> Found | None:
     if is_word(blob, start - 1):
         return None
     value = text(blob, start, end)
-    body = value.rstrip("-_.")
-    end -= len(value) - len(body)
     if is_word(blob, end):
         return None  # longer than the vendor's keys are
+    body = value.rstrip("-.")
+    end -= len(value) - len(body)
     return Found(start, end, body) if _is_random(body) or len(set(body)) >= 16 else None
 
 
@@ -206,7 +213,11 @@ def _judge_assignment(blob: bytes, start: int, end: int) -> Found | None:
     value = text(blob, start, end).rstrip(".:")
     value = _NEXT_PARAMETER.split(value)[0]
     end = start + len(value.encode())
-    if _PLACEHOLDER.match(value) or blob[end : end + 1] in (b"(", b"[", b"{"):
+    if (
+        before(blob, start).endswith(_PUBLIC)
+        or _PLACEHOLDER.match(value)
+        or blob[end : end + 1] in (b"(", b"[", b"{")
+    ):
         return None
     if _CODE.match(value) or _UUID.match(value):
         return Found(start, end, value) if _UUID.match(value) and "key" in name.lower() else None
