@@ -43,6 +43,9 @@ OLDER_NAMES: dict[str, str] = {
     "AUTO_PROCESS_ANALYSES": "processing.auto",
     "PROCESS_INTERVAL": "processing.interval_seconds",
     "PROCESS_BATCH_SIZE": "processing.batch_size",
+    "REDIS_URL": "queue.url",
+    "REDIS_HOST": "queue.host",
+    "REDIS_PORT": "queue.port",
 }
 """Environment variables of the older programs and the settings they mean."""
 
@@ -120,6 +123,18 @@ class Processing(_Group):
     lease_seconds: Seconds = 300.0
 
 
+class Queue(_Group):
+    """The queue between dispatcher and workers, on a Redis or Valkey server."""
+
+    url: SecretStr | None = None
+    host: str | None = None
+    port: Annotated[int, Field(gt=0, le=65535)] = 6379
+    ca_file: Path | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "analect"
+    jobs_waiting: Positive = 200
+    poll_seconds: Seconds = 1.0
+
+
 class Embeddings(_Group):
     """What turns texts into vectors."""
 
@@ -157,6 +172,7 @@ class Settings(BaseSettings):
     keys: Keys = Keys()
     index: Index = Index()
     processing: Processing = Processing()
+    queue: Queue = Queue()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 
@@ -198,6 +214,18 @@ class Settings(BaseSettings):
         base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
         digest = hashlib.sha256(self._whereabouts().encode()).hexdigest()
         return Path(base) / "analect" / "rings" / digest[:16]
+
+    @property
+    def queue_url(self) -> str | None:
+        """Where the queue is; None where the process that stores also processes.
+
+        Only a database server has one: a folder is one process's.
+        """
+        if self.database_url is None or self._whereabouts().startswith("sqlite:"):
+            return None
+        if self.queue.url is not None:
+            return self.queue.url.get_secret_value()
+        return f"redis://{self.queue.host}:{self.queue.port}/0" if self.queue.host else None
 
     def _whereabouts(self) -> str:
         if self.database_url is None:

@@ -41,10 +41,12 @@ class BackgroundProcessing:
         self._tidied_at: float | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._processing = True
         self._thread = threading.Thread(target=self._loop, name="analect-processing", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, *, process: bool = True) -> None:
+        """Begin; without ``process`` only the housekeeping is done."""
+        self._processing = process
         self._thread.start()
 
     def wake(self) -> None:
@@ -62,7 +64,8 @@ class BackgroundProcessing:
         while not self._stopping.is_set():
             try:
                 self._tidy()
-                self._runner.drain(stop=self._stopping.is_set)
+                if self._processing:
+                    self._runner.drain(stop=self._stopping.is_set)
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)
                 self._stopping.wait(self._interval)

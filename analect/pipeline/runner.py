@@ -52,7 +52,7 @@ class Runner:
         outbox: Outbox,
         processors: Mapping[str, Processor],
         load: Callable[[Sequence[RecordId]], list[Record]],
-        annotate: Callable[[Sequence[Annotation]], None],
+        annotate: Callable[[Sequence[Annotation]], object],
         observer: Observer,
         options: RunnerOptions,
         worker: str,
@@ -113,8 +113,20 @@ class Runner:
     def step(self, name: str, batch_size: int) -> int:
         """One claim of one processor; how many records it held (0: nothing was due)."""
         entries = self._outbox.claim(name, self._worker, batch_size, self._clock())
-        if not entries:
-            return 0
+        return self._handle(name, entries) if entries else 0
+
+    def take(self, name: str, seq: int) -> int:
+        """Process the entry of this number if it waits in the queue; how many records it held
+        (0: it does not wait there any more).
+
+        Raises:
+            StoreUnavailable: nothing is known of the entry; it stays where it is.
+        """
+        self._give_back()
+        entry = self._outbox.take(seq, name, self._worker, self._clock())
+        return 0 if entry is None else self._handle(name, [entry])
+
+    def _handle(self, name: str, entries: Sequence[Entry]) -> int:
         puts = [entry for entry in entries if entry.operation == "put"]
         deletes = [entry for entry in entries if entry.operation == "delete"]
         started = perf_counter()

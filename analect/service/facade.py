@@ -92,9 +92,9 @@ class AnalysisService:
         """The metrics of this process."""
         return self._parts.telemetry
 
-    def start(self) -> None:
-        """Begin to process in the background."""
-        self._parts.background.start()
+    def start(self, *, process: bool = True) -> None:
+        """Begin to process in the background; without ``process``, only to keep house there."""
+        self._parts.background.start(process=process)
 
     def close(self) -> None:
         """Finish what is under way and release everything."""

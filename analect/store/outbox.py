@@ -37,6 +37,8 @@ PENDING, CLAIMED, QUARANTINED = "pending", "claimed", "quarantined"
 INTERACTIVE, BACKLOG = 0, 1
 WORKER_LOST = "worker_lost"
 """The code of an entry whose workers kept falling silent."""
+QUEUE = "queue"
+"""Who holds an entry that was put into the queue and that no worker has taken up yet."""
 
 _LOOK_AT = 100
 """Entries considered in one claim: each is locked for the moment on Postgres."""
@@ -138,6 +140,23 @@ class Outbox:
             connection.execute(update(outbox).where(outbox.c.seq.in_(seqs)).values(lease))
             return _load(connection, outbox.c.seq.in_(seqs))
 
+    def take(self, seq: int, processor: str, worker: str, now: Micros) -> Entry | None:
+        """Take over an entry that waits in the queue; None when it does so no longer.
+
+        Of several jobs for the same entry one gets it.
+        """
+        waiting = and_(
+            outbox.c.seq == seq,
+            outbox.c.processor == processor,
+            outbox.c.state == CLAIMED,
+            outbox.c.claimed_by == QUEUE,
+        )
+        lease = {"claimed_by": worker, "claimed_at": now}
+        with write_transaction(self._engine, durable=False) as connection:
+            if not connection.execute(update(outbox).where(waiting).values(lease)).rowcount:
+                return None
+            return _load(connection, outbox.c.seq == seq)[0]
+
     def done(self, entries: Sequence[Entry], worker: str) -> int:
         """Remove what is finished; how many were still ``worker``'s to finish."""
         if not entries:
@@ -176,7 +195,13 @@ class Outbox:
         with write_transaction(self._engine, durable=False) as connection:
             seqs = _stale(connection, now - older_than)
             entries = _load(connection, outbox.c.seq.in_(seqs))
+            # Nobody touched what waited in the queue: that is no attempt.
+            untouched = [entry.seq for entry in entries if entry.claimed_by == QUEUE]
+            again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
+            connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(again))
             for entry in entries:
+                if entry.claimed_by == QUEUE:
+                    continue
                 # A record that kills its worker never reports a failure: the loss counts as one.
                 self._settle(connection, entry, (), WORKER_LOST, now, transient=True)
         log.warning("stale claims released", entries=len(entries))

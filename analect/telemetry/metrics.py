@@ -11,6 +11,7 @@ from analect.telemetry.finding import FindingMetrics
 from analect.telemetry.http import HttpMetrics
 from analect.telemetry.ingest import IngestMetrics
 from analect.telemetry.processing import ProcessingMetrics
+from analect.telemetry.queue import QueueMetrics
 from analect.telemetry.store import StoreMetrics
 
 
@@ -29,4 +30,5 @@ class Telemetry:
         self.ingest = IngestMetrics(self.registry, clock)
         self.store = StoreMetrics(self.registry)
         self.processing = ProcessingMetrics(self.registry)
+        self.queue = QueueMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)

@@ -1,0 +1,53 @@
+"""Metrics of the dispatcher and of the queue behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class QueueMetrics:
+    """Hears of the dispatcher's rounds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.leader = Gauge(
+            "analect_dispatcher_leader_state",
+            "1 while this process is the dispatcher that leads, else 0.",
+            registry=registry,
+        )
+        self.up = Gauge(
+            "analect_queue_up_state",
+            "1 while the queue's server answers, else 0.",
+            registry=registry,
+        )
+        self._enqueued = Counter(
+            "analect_queue_enqueued_entries_total",
+            "Entries put into the queue.",
+            ("processor",),
+            registry=registry,
+        )
+        self._returned = Counter(
+            "analect_queue_returned_entries_total",
+            "Entries that the queue lost or a worker held too long, given back.",
+            registry=registry,
+        )
+        self._jobs = Gauge(
+            "analect_queue_jobs_count",
+            "Jobs in the queue by state: queued, started, failed.",
+            ("processor", "state"),
+            registry=registry,
+        )
+
+    def enqueued(self, processor: str, entries: int) -> None:
+        """So many entries went into the queue."""
+        self._enqueued.labels(processor).inc(entries)
+
+    def returned(self, entries: int) -> None:
+        """So many came back."""
+        self._returned.inc(entries)
+
+    def jobs(self, processor: str, counts: Mapping[str, int]) -> None:
+        """One look at the queue."""
+        for state, count in counts.items():
+            self._jobs.labels(processor, state).set(count)
