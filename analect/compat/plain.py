@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from math import isfinite
@@ -182,14 +183,11 @@ def _of_number(value: float, field: str) -> Micros:
 
 
 def _of_text(value: str, field: str) -> datetime | float:
-    try:
+    with suppress(ValueError):
         return datetime.fromisoformat(value)
-    except ValueError:
-        pass  # digits, then
-    try:
+    with suppress(ValueError):
         return float(value)
-    except ValueError:
-        raise _no_time(field) from None
+    raise _no_time(field)
 
 
 def _no_time(field: str) -> InvalidInput:

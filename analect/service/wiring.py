@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Engine
 
 from analect.index.catalog import Indexes
 from analect.index.embedded import open_indexes
 from analect.lifecycle.erase import Eraser
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
-from analect.model.query import Annotation
 from analect.model.record import Record
 from analect.pipeline.background import BackgroundProcessing
 from analect.pipeline.processor import ProcessorContext
@@ -40,6 +40,7 @@ from analect.settings import Settings
 from analect.store.cursor import Cursors
 from analect.store.engine import open_engine
 from analect.store.key_rows import SqlKeyRows
+from analect.store.leader import Announcer
 from analect.store.migrate import migrate
 from analect.store.outbox import Retry
 from analect.store.store import Store
@@ -98,29 +99,12 @@ def wire(
     migrate(engine)
     keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=random_bytes)
     cursors = Cursors(keys.pseudonym_key)
-    store = Store(
-        engine,
-        cursors=cursors,
-        clock=clock,
-        retry=Retry(
-            attempts=settings.processing.max_attempts,
-            first=int(settings.processing.backoff_seconds * 1_000_000),
-        ),
-        observe=telemetry.store.committed,
-    )
+    store = _store(settings, engine, cursors, clock=clock, telemetry=telemetry)
     stack.callback(store.close)
     for_records = BufferedRandom(random_bytes)
     sealer = Sealer(for_records)
     opener = Opener(keys, sealer)
-    pseudonymiser = Pseudonymiser(
-        keys.pseudonym_key,
-        PrivacyOptions(
-            detectors=settings.privacy.detectors or KINDS,
-            allow=settings.privacy.allow,
-            deny=settings.privacy.deny,
-            names=settings.privacy.names,
-        ),
-    )
+    pseudonymiser = _pseudonymiser(settings, keys.pseudonym_key)
     indexes = open_indexes(settings, settings.home / INDEXES)
     stack.callback(indexes.close)
 
@@ -128,28 +112,23 @@ def wire(
         return opener.open(store.reads.get(ids))
 
     conclusions = Conclusions(store=store, keys=keys, sealer=sealer, clock=clock)
-
-    def annotate(found: Sequence[Annotation]) -> None:
-        conclusions.keep(found)
-
-    runner = Runner(
-        outbox=store.outbox,
-        processors=load_processors(ProcessorContext(settings, indexes, clock)),
+    runner = _runner(
+        settings,
+        store=store,
+        indexes=indexes,
         load=load,
-        annotate=annotate,
-        observer=telemetry.processing,
-        options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),
-        worker=f"{socket.gethostname()}-{os.getpid()}",
+        conclusions=conclusions,
+        telemetry=telemetry,
         clock=clock,
     )
+    names = tuple(runner.processors)
     upkeep = Upkeep(
         indexes=indexes,
         reads=store.reads,
         feed=store.feed,
         load=load,
-        requeue=lambda ids, names: store.outbox.requeue(ids, names, clock()),
+        requeue=lambda ids, named: store.outbox.requeue(ids, named, clock()),
     )
-    names = tuple(runner.processors)
     eraser = Eraser(
         engine,
         keys,
@@ -159,52 +138,53 @@ def wire(
         random_bytes=random_bytes,
         processors=names,
     )
-
-    def housekeeping() -> None:
-        mend_indexes(indexes, upkeep)
-        eraser.settle()
-        keys.refresh()
-        store.partitions.ensure_ahead(clock())
-        store.documents.expire(clock())
-
-    background = BackgroundProcessing(
-        runner,
-        interval=settings.processing.interval_seconds,
-        first=indexes.check,
-        housekeeping=housekeeping,
-        urgent=lambda: bool(indexes.health.damaged()),
+    background = _background(
+        settings,
+        runner=runner,
+        store=store,
+        keys=keys,
+        indexes=indexes,
+        upkeep=upkeep,
+        eraser=eraser,
+        clock=clock,
     )
     stack.callback(background.stop, settings.http.shutdown_seconds / 4)
     store.on_commit(background.wake)
+    if settings.queue_url is not None:
+        announcer = Announcer(engine)
+        stack.callback(announcer.close)
+        store.on_commit(announcer.wake)
     status = Status(settings, store=store, indexes=indexes, clock=clock)
     telemetry.store.watch(status.look, names)
+    intake = Intake(
+        store=store,
+        keys=keys,
+        sealer=sealer,
+        pseudonymiser=pseudonymiser,
+        processors=names,
+        omit_services=frozenset(settings.privacy.omit_services),
+        keep_payload=settings.privacy.keep_payload,
+        vault=settings.privacy.vault,
+        observe=telemetry.ingest.batch,
+        clock=clock,
+        random_bytes=for_records,
+    )
+    papers = Papers(
+        documents=store.documents,
+        keys=keys,
+        sealer=sealer,
+        identifier=pseudonymiser.identifier,
+        text=pseudonymiser.text,
+        clock=clock,
+    )
     return Parts(
         store=store,
         keys=keys,
         pseudonymiser=pseudonymiser,
         opener=opener,
-        intake=Intake(
-            store=store,
-            keys=keys,
-            sealer=sealer,
-            pseudonymiser=pseudonymiser,
-            processors=names,
-            omit_services=frozenset(settings.privacy.omit_services),
-            keep_payload=settings.privacy.keep_payload,
-            vault=settings.privacy.vault,
-            observe=telemetry.ingest.batch,
-            clock=clock,
-            random_bytes=for_records,
-        ),
+        intake=intake,
         finder=Finder(indexes, load, cursors),
-        papers=Papers(
-            documents=store.documents,
-            keys=keys,
-            sealer=sealer,
-            identifier=pseudonymiser.identifier,
-            text=pseudonymiser.text,
-            clock=clock,
-        ),
+        papers=papers,
         upkeep=upkeep,
         eraser=eraser,
         conclusions=conclusions,
@@ -215,6 +195,76 @@ def wire(
         telemetry=telemetry,
         status=status,
         clock=clock,
+    )
+
+
+def _store(
+    settings: Settings, engine: Engine, cursors: Cursors, *, clock: Clock, telemetry: Telemetry
+) -> Store:
+    processing = settings.processing
+    retry = Retry(processing.max_attempts, first=int(processing.backoff_seconds * 1_000_000))
+    return Store(
+        engine, cursors=cursors, clock=clock, retry=retry, observe=telemetry.store.committed
+    )
+
+
+def _pseudonymiser(settings: Settings, key: bytes) -> Pseudonymiser:
+    privacy = settings.privacy
+    options = PrivacyOptions(
+        detectors=privacy.detectors or KINDS,
+        allow=privacy.allow,
+        deny=privacy.deny,
+        names=privacy.names,
+    )
+    return Pseudonymiser(key, options)
+
+
+def _runner(
+    settings: Settings,
+    *,
+    store: Store,
+    indexes: Indexes,
+    load: Callable[[Sequence[RecordId]], list[Record]],
+    conclusions: Conclusions,
+    telemetry: Telemetry,
+    clock: Clock,
+) -> Runner:
+    return Runner(
+        outbox=store.outbox,
+        processors=load_processors(ProcessorContext(settings, indexes, clock)),
+        load=load,
+        annotate=conclusions.keep,
+        observer=telemetry.processing,
+        options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),
+        worker=f"{socket.gethostname()}-{os.getpid()}",
+        clock=clock,
+    )
+
+
+def _background(
+    settings: Settings,
+    *,
+    runner: Runner,
+    store: Store,
+    keys: DataKeys,
+    indexes: Indexes,
+    upkeep: Upkeep,
+    eraser: Eraser,
+    clock: Clock,
+) -> BackgroundProcessing:
+    def housekeeping() -> None:
+        mend_indexes(indexes, upkeep)
+        eraser.settle()
+        keys.refresh()
+        store.partitions.ensure_ahead(clock())
+        store.documents.expire(clock())
+
+    return BackgroundProcessing(
+        runner,
+        interval=settings.processing.interval_seconds,
+        first=indexes.check,
+        housekeeping=housekeeping,
+        urgent=lambda: bool(indexes.health.damaged()),
     )
 
 
