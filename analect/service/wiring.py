@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,6 +20,7 @@ from analect.pipeline.background import BackgroundProcessing
 from analect.pipeline.processor import ProcessorContext
 from analect.pipeline.registry import load_processors
 from analect.pipeline.runner import Runner, RunnerOptions
+from analect.pipeline.workers import release_dead, worker_name
 from analect.privacy.detect import PrivacyOptions
 from analect.privacy.keys import DataKeys, open_data_keys
 from analect.privacy.patterns import KINDS
@@ -236,7 +235,7 @@ def _runner(
         annotate=conclusions.keep,
         observer=telemetry.processing,
         options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),
-        worker=f"{socket.gethostname()}-{os.getpid()}",
+        worker=worker_name(),
         clock=clock,
     )
 
@@ -252,6 +251,10 @@ def _background(
     eraser: Eraser,
     clock: Clock,
 ) -> BackgroundProcessing:
+    def first() -> None:
+        release_dead(store.outbox, clock)
+        indexes.check()
+
     def housekeeping() -> None:
         mend_indexes(indexes, upkeep)
         eraser.settle()
@@ -262,7 +265,7 @@ def _background(
     return BackgroundProcessing(
         runner,
         interval=settings.processing.interval_seconds,
-        first=indexes.check,
+        first=first,
         housekeeping=housekeeping,
         urgent=lambda: bool(indexes.health.damaged()),
     )

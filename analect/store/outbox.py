@@ -193,19 +193,34 @@ class Outbox:
             if not _stale(connection, now - older_than):
                 return 0
         with write_transaction(self._engine, durable=False) as connection:
-            seqs = _stale(connection, now - older_than)
-            entries = _load(connection, outbox.c.seq.in_(seqs))
-            # Nobody touched what waited in the queue: that is no attempt.
-            untouched = [entry.seq for entry in entries if entry.claimed_by == QUEUE]
-            again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
-            connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(again))
-            for entry in entries:
-                if entry.claimed_by == QUEUE:
-                    continue
-                # A record that kills its worker never reports a failure: the loss counts as one.
-                self._settle(connection, entry, (), WORKER_LOST, now, transient=True)
+            entries = _load(connection, outbox.c.seq.in_(_stale(connection, now - older_than)))
+            self._release(connection, entries, now)
         log.warning("stale claims released", entries=len(entries))
         return len(entries)
+
+    def claimants(self) -> set[str]:
+        """The workers that hold claims."""
+        held = select(outbox.c.claimed_by).where(outbox.c.claimed_by.is_not(None)).distinct()
+        with read_transaction(self._engine) as connection:
+            return set(connection.execute(held).scalars())
+
+    def release_of(self, worker: str, now: Micros) -> int:
+        """Give back what a worker held that is known to be gone; how many entries."""
+        with write_transaction(self._engine, durable=False) as connection:
+            entries = _load(connection, outbox.c.claimed_by == worker)
+            self._release(connection, entries, now)
+        log.warning("claims of a dead worker released", entries=len(entries))
+        return len(entries)
+
+    def _release(self, connection: Connection, entries: Sequence[Entry], now: Micros) -> None:
+        # Nobody touched what waited in the queue: that is no attempt.
+        untouched = [entry.seq for entry in entries if entry.claimed_by == QUEUE]
+        again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
+        connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(again))
+        for entry in entries:
+            # A record that kills its worker never reports a failure: the loss counts as one.
+            if entry.claimed_by != QUEUE:
+                self._settle(connection, entry, (), WORKER_LOST, now, transient=True)
 
     def requeue(
         self,

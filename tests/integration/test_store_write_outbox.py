@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+
 import pytest
 
 from analect.model.ids import EARLIEST, id_bytes, new_id
+from analect.pipeline.workers import release_dead, worker_name
 from analect.store.engine import write_transaction
 from analect.store.outbox import BACKLOG, CLAIMED, Outbox, Retry
 from analect.store.partitions import Partitions
@@ -260,3 +265,16 @@ def test_two_workers_never_share_an_entry(engine, box):
         taken.extend(entry.seq for entry in entries)
     assert len(set(taken)) == 40
     assert CLAIMED == "claimed"
+
+
+def test_claims_of_a_process_that_is_gone_are_given_back_at_once(engine, box):
+    host = socket.gethostname()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    alive = f"{host}-{os.getppid()}"
+    for worker in (f"{host}-{gone.pid}", worker_name(), alive, "elsewhere-1"):
+        _commit(engine, _ids(1))
+        assert box.claim("text", worker, 1, NOW)
+    assert release_dead(box, lambda: NOW) == 2
+    assert box.claimants() == {alive, "elsewhere-1"}
+    assert len(box.claim("text", "next", 10, NOW + 600 * SECOND)) == 2
