@@ -177,7 +177,7 @@ class Postgres:
 
     def drop(self, url: str) -> None:
         """Remove a database."""
-        name = url.split("?")[0].rsplit("/", 1)[1]
+        name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
         self.execute("", f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def close(self) -> None:
