@@ -32,11 +32,14 @@ class BackgroundProcessing:
         first: Callable[[], object] = lambda: None,
         housekeeping: Callable[[], None] = lambda: None,
         urgent: Callable[[], bool] = lambda: False,
+        rest: Callable[[float], float] = lambda _worked: 0.0,
     ) -> None:
+        """``rest``: seconds to rest after a batch that took so many seconds."""
         self._runner = runner
         self._first: Callable[[], object] | None = first
         self._housekeeping = housekeeping
         self._urgent = urgent
+        self._rest = rest
         self._interval = interval
         self._tidied_at: float | None = None
         self._wake = threading.Event()
@@ -65,7 +68,10 @@ class BackgroundProcessing:
             try:
                 self._tidy()
                 if self._processing:
-                    self._runner.drain(stop=self._stopping.is_set)
+                    self._runner.drain(
+                        stop=self._stopping.is_set,
+                        after=lambda worked: self._stopping.wait(self._rest(worked)),
+                    )
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)
                 self._stopping.wait(self._interval)

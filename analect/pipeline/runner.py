@@ -78,6 +78,7 @@ class Runner:
         processor: str | None = None,
         limit: int | None = None,
         stop: Callable[[], bool] = lambda: False,
+        after: Callable[[float], object] = lambda _seconds: None,
     ) -> int:
         """Process what is due, all processors in turn; how many record-steps were done.
 
@@ -85,6 +86,7 @@ class Runner:
             processor: only this one.
             limit: stop after about so many.
             stop: asked between batches.
+            after: told of the seconds that each batch took; may wait.
 
         Raises:
             NotFound: there is no such processor.
@@ -105,7 +107,10 @@ class Runner:
                 room = self._options.batch_size if limit is None else limit - handled
                 if room <= 0:
                     break
+                started = perf_counter()
                 count = self.step(name, min(room, self._options.batch_size))
+                if count:
+                    after(perf_counter() - started)
                 busy = busy or count > 0
                 handled += count
         return handled

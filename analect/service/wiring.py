@@ -17,6 +17,7 @@ from analect.lifecycle.erase import Eraser
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
 from analect.model.record import Record
 from analect.pipeline.background import BackgroundProcessing
+from analect.pipeline.pacing import Pace
 from analect.pipeline.processor import ProcessorContext
 from analect.pipeline.registry import load_processors
 from analect.pipeline.runner import Runner, RunnerOptions
@@ -268,6 +269,7 @@ def _background(
         first=first,
         housekeeping=housekeeping,
         urgent=lambda: bool(indexes.health.damaged()),
+        rest=Pace(store.seconds_writing).rest,
     )
 
 

@@ -116,6 +116,10 @@ class Store:
         """What waits to be written, about."""
         return self._writer.queued_bytes
 
+    def seconds_writing(self) -> float:
+        """What the writer has spent on commits so far."""
+        return self._writer.seconds_writing
+
     def health(self) -> None:
         """Find out whether it can read and write now.
 

@@ -85,6 +85,8 @@ class Writer:
         self._held_over: _Job | None = None
         self.disk_was_full = False
         """Since it was last set to False: whoever asks after health looks closer then."""
+        self.seconds_writing = 0.0
+        """Spent on commits since the beginning."""
         self._thread = threading.Thread(target=self._run, name="analect-writer", daemon=True)
         self._thread.start()
 
@@ -128,10 +130,12 @@ class Writer:
         while jobs := self._gather():
             # Who gave up before the commit began stores nothing; after that it cannot be undone.
             wanted = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+            started = monotonic()
             try:
                 if wanted:
                     self._commit(wanted)
             finally:
+                self.seconds_writing += monotonic() - started
                 with self._lock:
                     self._queued_bytes -= sum(job.size for job in jobs)
 
