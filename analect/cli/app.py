@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from analect.cli import erasing, exchanging, keys, processing, reading, serving, upkeep
+from analect.cli import (
+    erasing,
+    exchanging,
+    keys,
+    pipeline,
+    processing,
+    reading,
+    serving,
+    upkeep,
+)
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 try again later, 4 it will not work "
@@ -21,5 +30,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for group in (serving, reading, processing, exchanging, upkeep, erasing, keys):
+for group in (serving, reading, processing, pipeline, exchanging, upkeep, erasing, keys):
     group.register(app)

@@ -31,6 +31,7 @@ from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
 from analect.store.outbox import BACKLOG
+from analect.store.store import Store
 from analect.telemetry.metrics import Telemetry
 
 ERASABLE = ("subject", "session", "thread", "record")
@@ -91,6 +92,11 @@ class AnalysisService:
     def telemetry(self) -> Telemetry:
         """The metrics of this process."""
         return self._parts.telemetry
+
+    @property
+    def store(self) -> Store:
+        """The truth itself: for the processes that move work, never for reading values."""
+        return self._parts.store
 
     def start(self, *, process: bool = True) -> None:
         """Begin to process in the background; without ``process``, only to keep house there."""
@@ -320,6 +326,15 @@ class AnalysisService:
     def process(self, processor: str | None = None, limit: int | None = None) -> int:
         """Drain what is due in the caller's thread; how many records were handled."""
         return self._parts.runner.drain(processor, limit)
+
+    def process_entry(self, processor: str, seq: int) -> int:
+        """Process one entry of the outbox that came through a queue; how many records it held (0:
+        another worker has it, or it is done).
+
+        Raises:
+            StoreUnavailable: nothing is known of the entry; it stays where it is.
+        """
+        return self._parts.runner.take(processor, seq)
 
     def reprocess(self, ids: Sequence[str], processors: Sequence[str] | None = None) -> int:
         """Put records back before processors, quarantined ones too; how many records.

