@@ -9,6 +9,7 @@ home folder.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -51,8 +52,13 @@ OLDER_NAMES: dict[str, str] = {
 
 
 def _listed(value: Any) -> Any:
-    """A list of an environment variable: parts between commas, spaces around them cut."""
+    """A list of an environment variable: parts between commas, spaces around them cut; or JSON."""
     if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            try:
+                return tuple(json.loads(value))
+            except ValueError as error:
+                raise ValueError("begins like a JSON list and is none") from error
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 

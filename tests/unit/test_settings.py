@@ -87,6 +87,20 @@ def test_a_file_may_be_named(monkeypatch, tmp_path):
     assert settings.http.port == 9000
 
 
+def test_lists_may_be_json(monkeypatch):
+    monkeypatch.setenv("ANALECT_PRIVACY__OMIT_SERVICES", '["payroll", "legal"]')
+    monkeypatch.setenv("ANALECT_PRIVACY__DENY", '["/[a-z]{2,4}-secret/"]')
+    privacy = Settings().privacy
+    assert privacy.omit_services == ("payroll", "legal")
+    assert privacy.deny == ("/[a-z]{2,4}-secret/",)
+
+
+def test_a_list_that_is_no_json_is_refused(monkeypatch):
+    monkeypatch.setenv("ANALECT_PRIVACY__OMIT_SERVICES", "[payroll]")
+    with pytest.raises(ConfigurationError, match="omit_services"):
+        Settings()
+
+
 def test_lists_are_separated_by_commas(monkeypatch):
     monkeypatch.setenv("ANALECT_API_KEYS", "one, two,")
     monkeypatch.setenv("ANALECT_PRIVACY__OMIT_SERVICES", "payroll")
