@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,8 +26,13 @@ def serve(
             "--port", min=0, max=65535, help="Port (ANALECT_HTTP__PORT).", show_default=False
         ),
     ] = None,
+    role: Annotated[
+        Literal["all", "ingest", "query"],
+        typer.Option("--role", help="What it answers: everything, only writes, only reads."),
+    ] = "all",
 ) -> None:
     """Serve HTTP and process in the background, until SIGTERM."""
+    from analect_ingest.roles import Role
     from analect_ingest.server import run
 
     settings = session.settings()
@@ -43,4 +48,4 @@ def serve(
         else:
             session.out.note(f"Analect listens on {address}; interrupt to stop")
 
-    run(settings, on_ready=ready)
+    run(settings, role=Role(role), on_ready=ready)

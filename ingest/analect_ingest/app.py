@@ -37,6 +37,7 @@ from analect_ingest.operations import Operations
 from analect_ingest.problems import problem, problem_of, unexpected
 from analect_ingest.reading import Reading
 from analect_ingest.records import LINES, RecordsEndpoint
+from analect_ingest.roles import Role
 from analect_ingest.serving import Serving
 from analect_ingest.tail import Tail
 from analect_ingest.unpack import UnsupportedMedia
@@ -52,6 +53,7 @@ def create_app(
     settings: Settings,
     *,
     serving: Serving | None = None,
+    role: Role = Role.ALL,
     random_bytes: RandomBytes = os.urandom,
 ) -> FastAPI:
     """The HTTP face of ``service``.
@@ -60,6 +62,7 @@ def create_app(
         service: open, and closed by who opened it.
         settings: of the same store.
         serving: what stops the server; one is made when nobody else needs it.
+        role: what it answers.
         random_bytes: where request ids come from.
 
     Raises:
@@ -99,6 +102,7 @@ def create_app(
         deadline=settings.http.deadline_seconds,
         open_metrics=settings.http.open_metrics,
         random_bytes=random_bytes,
+        role=role,
     )
     return app
 

@@ -18,6 +18,7 @@ from analect.access.api_keys import ApiKeys
 from analect.model.ids import RandomBytes
 from analect.telemetry.http import HttpMetrics
 from analect_ingest.problems import problem, unexpected
+from analect_ingest.roles import Role
 from analect_ingest.serving import STOPPING, Serving
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Edge:
         open_metrics: bool,
         direct: Mapping[tuple[str, str], BaseRoute],
         random_bytes: RandomBytes,
+        role: Role = Role.ALL,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         """``direct``: routes by method and path that are plain ASGI and skip the framework's own
@@ -69,6 +71,7 @@ class Edge:
         self._deadline = deadline
         self._open = PROBES | {"/metrics"} if open_metrics else PROBES
         self._direct = direct
+        self._role = role
         self._ids = _request_ids(random_bytes)
         self._clock = clock
 
@@ -122,6 +125,16 @@ class Edge:
                 )
                 await refusal(scope, receive, send)
                 return
+        if not self._role.serves(scope["method"], scope["path"]):
+            self._metrics.refused("wrong_role")
+            refusal = problem(
+                421,
+                "wrong_role",
+                f"this server has the role {self._role}: send this call to one that has the other "
+                "role, or all",
+            )
+            await refusal(scope, receive, send)
+            return
         await self._timed(scope, receive, send, exchange)
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:

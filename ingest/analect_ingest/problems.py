@@ -57,6 +57,7 @@ _TITLES = {
     412: "It has changed meanwhile",
     413: "Too large",
     415: "Another content type is needed",
+    421: "Another server answers this",
     422: "The content is wrong",
     429: "Too much at once",
     500: "The server failed",

@@ -19,6 +19,7 @@ from analect.settings import Settings
 from analect.telemetry.buffered import BufferedLines
 from analect.telemetry.logs import configure_logging
 from analect_ingest.app import create_app
+from analect_ingest.roles import Role
 from analect_ingest.serving import Serving
 
 log = structlog.get_logger(__name__)
@@ -27,11 +28,17 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
 
 
-def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    settings: Settings,
+    *,
+    role: Role = Role.ALL,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; returns when everything acked is durable and closed.
 
     Args:
         settings: where to listen and what to open.
+        role: what it answers.
         on_ready: called with the address once it is listening.
 
     Raises:
@@ -41,19 +48,19 @@ def run(settings: Settings, *, on_ready: Callable[[str], None] | None = None) ->
     lines = BufferedLines(sys.stderr)
     configure_logging(settings.log.level, settings.log.format, stream=lines)
     try:
-        _run(settings, on_ready)
+        _run(settings, role, on_ready)
     finally:
         lines.close()
 
 
-def _run(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
+def _run(settings: Settings, role: Role, on_ready: Callable[[str], None] | None) -> None:
     keys = ApiKeys.from_settings(settings)
     with _listening(settings) as listener, AnalysisService.open(settings) as service:
         address = _address(listener, settings.http.host)
         serving = Serving(
             service.health, service.telemetry.http, grace=settings.http.shutdown_seconds / 2
         )
-        app = create_app(service, settings, serving=serving)
+        app = create_app(service, settings, serving=serving, role=role)
         if settings.processing.auto:
             service.start(process=settings.queue_url is None)
         config = uvicorn.Config(
@@ -71,7 +78,9 @@ def _run(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.http.shutdown_seconds * 3 / 4)),
         )
-        log.info("serving", address=address, keys=len(keys.digests), pid=os.getpid())
+        log.info(
+            "serving", address=address, role=str(role), keys=len(keys.digests), pid=os.getpid()
+        )
         if not keys:
             log.info("no API key is set, so only this machine is listened to")
         _serve(_Server(config, serving, address, on_ready), listener)
