@@ -18,7 +18,7 @@ from analect.model.errors import ConfigurationError
 from analect.model.ids import RandomBytes
 from analect.settings import Settings
 
-_FORM = re.compile(r"sha256:([0-9a-fA-F]{64})\Z")
+_FORM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})\Z")
 _SCHEME = "bearer "
 _MAX_KEY = 512
 

@@ -93,7 +93,7 @@ class Edge:
 
         structlog.contextvars.bind_contextvars(request_id=exchange.id)
         try:
-            await self._guarded(scope, receive, answer, exchange, headers.get(b"authorization"))
+            await self._guarded(scope, receive, answer, exchange, _credential(headers))
         finally:
             self._note(scope, exchange, self._clock() - started)
             structlog.contextvars.unbind_contextvars("request_id")
@@ -104,16 +104,15 @@ class Edge:
         receive: Receive,
         send: Send,
         exchange: _Exchange,
-        authorization: bytes | None,
+        credential: str | None,
     ) -> None:
         if scope["path"] not in self._open:
-            said = None if authorization is None else authorization.decode("latin-1")
-            if not self._keys.allow(said):
+            if not self._keys.allow(credential):
                 self._metrics.refused("unauthenticated")
                 refusal = problem(
                     401,
                     "unauthenticated",
-                    "send an API key: `Authorization: Bearer KEY`",
+                    "send an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
                 await refusal(scope, receive, send)
@@ -190,3 +189,12 @@ def _template(scope: Scope) -> str:
     """The route's template: a path may hold a person's id, a template holds none."""
     route: Any = scope.get("route")
     return getattr(route, "path", None) or "none"
+
+
+def _credential(headers: Mapping[bytes, bytes]) -> str | None:
+    """The ``Authorization`` header, or an ``X-API-Key`` in its form."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        return authorization.decode("latin-1")
+    key = headers.get(b"x-api-key")
+    return None if key is None else f"Bearer {key.decode('latin-1')}"

@@ -110,6 +110,8 @@ def test_with_keys_every_call_needs_one(tmp_path):
         assert server.client.get("/v1/status", headers=wrong).status_code == 401
         right = {"authorization": f"Bearer {KEY}"}
         assert server.client.post("/v1/records", json={}, headers=right).status_code == 200
+        assert server.client.get("/v1/status", headers={"x-api-key": KEY}).status_code == 200
+        assert server.client.get("/v1/status", headers={"x-api-key": KEY[:-1]}).status_code == 401
         assert server.client.get("/metrics", headers=right).status_code == 200
 
 

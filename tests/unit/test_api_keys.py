@@ -45,6 +45,8 @@ def test_a_file_of_hashes(tmp_path):
     (key, digest), file = new_api_key(lambda n: b"k" * n), tmp_path / "keys"
     file.write_text(f"# ours\n\n{digest}\n")
     assert ApiKeys.from_settings(Settings(api_keys_file=file)).allow(f"Bearer {key}")
+    file.write_text(f"{digest.removeprefix('sha256:')}\n")
+    assert ApiKeys.from_settings(Settings(api_keys_file=file)).allow(f"Bearer {key}")
     file.write_text("# none left\n")
     with pytest.raises(ConfigurationError, match="without a key"):
         ApiKeys.from_settings(Settings(api_keys_file=file))
