@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
 
 from analect.model.errors import ConfigurationError, EngineUnavailable, StoreUnavailable
 from analect.model.ids import id_bytes, new_id
+from analect.pipeline.processor import Outcome
+from analect.pipeline.runner import Runner, RunnerOptions
 from analect.store.engine import open_engine, read_transaction, write_transaction
 from analect.store.handover import Handover
 from analect.store.leader import Announcer, Leadership
 from analect.store.migrate import migrate
-from analect.store.outbox import QUEUE, Outbox, Retry
+from analect.store.outbox import QUEUE, Outbox, Retry, _load
 from analect.store.tables import commits, outbox
 from analect.telemetry.metrics import Telemetry
 
@@ -86,6 +90,10 @@ class World:
                 entry |= {"state": "pending", "priority": 0, "attempts": 0}
                 entry |= {"not_before": self.now, "created_at": self.now}
                 connection.execute(outbox.insert().values(entry))
+
+    def claimed(self):
+        with read_transaction(self.engine) as connection:
+            return _load(connection, outbox.c.state == "claimed")
 
     def rows(self):
         with read_transaction(self.engine) as connection:
@@ -186,6 +194,58 @@ def test_what_is_kept_of_a_failure_is_a_code(world, connection, capfd):
     assert all(b"exc_info" not in connection.hgetall(job.key) for job in jobs)
     assert "example" not in "".join(capfd.readouterr())
     assert world.queues.counts("text") == {"queued": 0, "started": 0, "failed": 2}
+
+
+class Picky:
+    """A processor that cannot handle one record."""
+
+    name, version = "text", 1
+
+    def __init__(self, poison):
+        self.poison = poison
+        self.done = []
+
+    def process(self, records):
+        if any(record.id == self.poison for record in records):
+            raise ValueError(SECRET)
+        self.done += [record.id for record in records]
+        return Outcome()
+
+
+class Deaf:
+    def processed(self, *_):
+        pass
+
+
+def test_a_poison_record_stops_nothing(world):
+    world.commit(8)
+    world.dispatcher().dispatch()
+    ids = [entry.ids[0] for entry in world.claimed()]
+    world.outbox.requeue(ids, ["text"], world.now)  # one entry of eight
+    picky = Picky(ids[3])
+    runner = Runner(
+        outbox=world.outbox,
+        processors={"text": picky},
+        load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
+        annotate=lambda _: None,
+        observer=Deaf(),
+        options=RunnerOptions(),
+        worker="one",
+        clock=lambda: world.now,
+    )
+    dispatcher = world.dispatcher()
+    worker_module._present.append(partial(runner.take, "text"))
+    try:
+        while any(row.state != "quarantined" for row in world.rows()):
+            dispatcher.dispatch()
+            queue = world.queues.queue("text")
+            EntryWorker(queue, threading.Event()).work(burst=True, logging_level="WARNING")
+            world.now += SECOND
+    finally:
+        worker_module._present.pop()
+    assert {row.ids for row in world.rows()} == {id_bytes(ids[3])}
+    assert {row.error_code for row in world.rows()} == {"ValueError"}
+    assert set(picky.done) == set(ids) - {ids[3]}
 
 
 def test_one_leads_and_the_next_takes_over(postgres):
