@@ -34,9 +34,10 @@ class Output:
         sys.stdout.flush()
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Text, freed of control characters."""
+        """Text, freed of control characters; at once, for who follows it through a pipe."""
         for line in lines:
             sys.stdout.write(clean(line) + "\n")
+        sys.stdout.flush()
 
     def table(self, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Rows under the titles of ``columns`` (name of the value -> title)."""

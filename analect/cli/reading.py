@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import unescape
 from typing import Annotated, Literal
 
 import typer
@@ -235,7 +236,7 @@ def _hit(hit: Flat) -> Iterator[str]:
     yield f"{record['id']}  {_when(record)}  {record['kind']}  {hit['score']:.4g}"
     snippets = hit.get("highlights") or [brief(_content(record), 100)]
     for snippet in snippets:
-        yield f"  {' '.join(snippet.split())}"
+        yield f"  {' '.join(unescape(snippet).split())}"
     for part, figure in (hit.get("explanation") or {}).items():
         yield f"  {part}: {figure:.6g}"
 

@@ -206,6 +206,10 @@ def test_finding_words(place, query):
     assert place.json("search", query)["items"]
 
 
+def test_people_read_snippets_without_entities(place):
+    assert "Ich bin <email:" in place.run("search", "paket").stdout
+
+
 def test_finding_meaning_and_relations(place):
     hits = place.json("search", "shipment has departed", "--mode", "hybrid", "--explain")["items"]
     assert hits[0]["explanation"]
