@@ -131,10 +131,10 @@ class Author:
         )
 
 
-def request(body: bytes) -> bytes:
+def request(body: bytes, question: str = "") -> bytes:
     """A whole ``POST /v1/records``."""
     head = (
-        "POST /v1/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"POST /v1/records{question} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

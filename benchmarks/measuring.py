@@ -59,6 +59,7 @@ def single(places: Places, database: str, scale: Scale) -> Figures:
     """One record a request, indexers running."""
     file = requests_file(places.root, 60_000, 1)
     with places.fresh(database) as server:
+        server.warm()
         sent = server.send(file, connections=8, seconds=scale.seconds)
     note = f"{len(sent['answers']):,} requests, {took(sent)}, p99 {took(sent).at(0.99):.0f}"
     return {"single": {"value": rate(sent, 1), "note": note}}
@@ -68,6 +69,7 @@ def half(places: Places, database: str, scale: Scale) -> Figures:
     """Batches at 4,000 records/s, indexers running."""
     file = requests_file(places.root, scale.first, BATCH)
     with places.fresh(database) as server:
+        server.warm()
         sent = server.send(file, connections=4, rate=4000 / BATCH, seconds=scale.seconds)
     times = took(sent)
     note = f"{times}; reached {rate(sent, BATCH):,.0f}/s"
@@ -79,6 +81,7 @@ def findable(places: Places, database: str, scale: Scale) -> Figures:
     file = requests_file(places.root, 60_000, 10)
     waits: list[float] = []
     with places.fresh(database) as server:
+        server.warm()
         load = server.sending(file, connections=4, rate=49, seconds=scale.seconds)
         until = time.perf_counter() + scale.seconds - 1
         threads = [
@@ -152,6 +155,7 @@ def sustained(places: Places, database: str, scale: Scale) -> Figures:
     file = requests_file(places.root, scale.sustained, BATCH)
     found: Figures = {}
     with places.fresh(database) as server:
+        server.warm()
         sent = server.send(file, connections=4)
         slices = _slices(sent, 10)
         memory = server.memory

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Connection
+from benchmarks.material import request
 
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgres")
@@ -75,6 +76,15 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def warm(self) -> None:
+        """Store one record and wait until it is indexed: models are loaded by then."""
+        body = b'{"kind": "event", "occurred_at": "2025-06-30T12:00:00Z", "input": "warm"}'
+        connection = Connection(self.port)
+        status, answer = connection.exchange(request(body, "?wait=indexed"))
+        connection.close()
+        if status != 200:
+            raise RuntimeError(f"the first record was answered {status}: {answer!r}")
 
     def wait_indexed(self, seconds: float) -> float | None:
         """Seconds until nothing waits for a processor any more; None: not in time."""

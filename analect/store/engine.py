@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ CONNECT_TIMEOUT_S = 5
 WAL_KEEP_BYTES = 64 * 1024 * 1024
 """A WAL file that grew beyond this is cut back when it restarts."""
 
+CHECKPOINT_PAGES = WAL_KEEP_BYTES // PAGE_SIZE
+"""Moving the WAL into the file stalls a commit; pages of busy indexes are moved once, not often."""
+
 _BEGIN = "analect_begin"
-_WRITE_LOCK = "analect_write_lock"
+_WRITER = "analect_writer"
 
 
 def open_engine(url: str, *, pool_size: int = 8) -> Engine:
@@ -52,8 +56,12 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         "hide_parameters": True,
     }
     if parsed.get_backend_name() == "sqlite":
+        Path(parsed.database or "").expanduser().parent.mkdir(
+            parents=True, exist_ok=True, mode=0o700
+        )
         engine = create_engine(parsed, **shared)
-        _prepare_sqlite(engine, parsed)
+        _prepare_sqlite(engine)
+        _add_writer(engine, create_engine(parsed, **{**shared, "pool_size": 1, "max_overflow": 0}))
         return engine
     try:
         return create_engine(
@@ -97,16 +105,21 @@ def write_transaction(engine: Engine, *, durable: bool = True) -> Iterator[Conne
         StoreUnavailable: the database cannot be reached or cannot write.
         Conflict: a constraint of the tables was violated.
     """
-    options = engine.get_execution_options()
-    with translating(), options.get(_WRITE_LOCK, nullcontext()), engine.connect() as connection:
-        if is_postgres(connection):
-            with connection.begin():
-                if not durable:
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                yield connection
-            return
-        with _synchronous(connection, durable), connection.begin():
+    if is_postgres(engine):
+        with translating(), engine.connect() as connection, connection.begin():
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
+        return
+    writer: _Writer = engine.get_execution_options()[_WRITER]
+    with (
+        translating(),
+        writer.lock,
+        writer.engine.connect() as connection,
+        _synchronous(connection, durable),
+        connection.begin(),
+    ):
+        yield connection
 
 
 @contextmanager
@@ -144,10 +157,29 @@ def _wrong_url() -> ConfigurationError:
     )
 
 
-def _prepare_sqlite(engine: Engine, url: URL) -> None:
-    """Pragmas on every new connection, explicit BEGIN, and one write lock for the process."""
-    Path(url.database or "").expanduser().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine.update_execution_options(**{_WRITE_LOCK: threading.Lock()})
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """The one connection of a process that writes to SQLite, and who has it.
+
+    SQLite empties a connection's page cache when another one has written. With writes all over a
+    pool every commit began by reading its pages again.
+    """
+
+    engine: Engine
+    lock: threading.Lock
+
+
+def _add_writer(engine: Engine, writer: Engine) -> None:
+    _prepare_sqlite(writer)
+    engine.update_execution_options(**{_WRITER: _Writer(writer, threading.Lock())})
+
+    @event.listens_for(engine, "engine_disposed")
+    def dispose(_engine: Engine) -> None:
+        writer.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Pragmas on every new connection, and explicit BEGIN."""
 
     @event.listens_for(engine, "connect")
     def configure(driver: Any, _record: Any) -> None:
@@ -158,6 +190,7 @@ def _prepare_sqlite(engine: Engine, url: URL) -> None:
             "journal_mode = WAL",
             "synchronous = FULL",
             f"journal_size_limit = {WAL_KEEP_BYTES}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"cache_size = -{CACHE_KIB}",
             "mmap_size = 0",  # a file cut short by a full disk would kill the process
             "temp_store = MEMORY",
