@@ -220,8 +220,8 @@ def _shaped(blob: bytes, start: int, end: int, iban: str) -> bool:
     written = blob[start:end]
     if not written[1:3].isalnum() and not written.isupper():
         return False  # "at 15 …" is a preposition
-    is_alike = written.isupper() or written.islower()
-    return sum(c.isdigit() for c in iban[4:]) >= (2 if is_alike else 6)
+    least = 0 if written.isupper() else 2 if written.islower() else 6
+    return sum(c.isdigit() for c in iban[4:]) >= least
 
 
 RULES: tuple[Rule, ...] = (

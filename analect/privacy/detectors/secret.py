@@ -115,11 +115,12 @@ _PLACEHOLDER = re.compile(
 )
 # A name, a call's object, a path: code and configuration that speak of a secret, not the secret.
 _CODE = re.compile(
-    r"[A-Za-z_]+(?:\.[A-Za-z_]+)+$|[A-Za-z]+(?:[_\-][A-Za-z]+)+\d?$|/[\w./\-]+$|https?:"
+    r"[A-Za-z_]+\d{0,2}(?:\.[A-Za-z_]+\d{0,2})+$|_[A-Z][A-Za-z]+$|[A-Za-z]+(?:[_\-][A-Za-z]+)+\d?$|/[\w./\-]+$|https?:"
     r"|[a-z0-9_.\-]+(?:/[a-z0-9_.\-]+)+$"
 )
 # In the full name of a .NET assembly.
 _PUBLIC = b"PublicKeyToken="
+_TYPE = re.compile(r"[A-Z]+\d{1,2}(?:[A-Z][a-z]{2,}){2,}$")
 _NEXT_PARAMETER = re.compile(r"&\w+=")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.IGNORECASE)
 _PASSWORD = re.compile(r"pass|pwd|contrase|senha|пароль|密码|パスワード|비밀번호", re.IGNORECASE)
@@ -226,7 +227,9 @@ def _judge_assignment(blob: bytes, start: int, end: int) -> Found | None:
         is_strong = _classes(value) >= 3 or any(c.isdigit() for c in value)
         return Found(start, end, value) if is_strong else None
     enough = 12 if is_assigned else 16
-    return Found(start, end, value) if len(value) >= enough and _is_random(value) else None
+    if len(value) < enough or not _is_random(value) or _TYPE.match(value):
+        return None
+    return Found(start, end, value)
 
 
 def _check_bearer(blob: bytes, start: int, end: int) -> Found | None:
