@@ -37,7 +37,7 @@ class Scale:
     drain: float
 
 
-QUICK = Scale(first=50_000, sustained=50_000, rounds=3, seconds=8, drain=120)
+QUICK = Scale(first=50_000, sustained=50_000, rounds=2, seconds=8, drain=120)
 FULL = Scale(first=100_000, sustained=1_000_000, rounds=3, seconds=20, drain=420)
 
 
