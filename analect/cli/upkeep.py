@@ -51,7 +51,10 @@ def rebuild(
 
 def verify(
     session: Session,
-    index: Annotated[IndexName | None, typer.Option("--index", help="Only this one.")] = None,
+    index: Annotated[
+        IndexName | None,
+        typer.Argument(metavar="[INDEX]", help="text, vectors or graph; all unless said."),
+    ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
 ) -> None:
     """Compare the indexes with the truth; exit code 4 when they differ and are not mended."""

@@ -186,7 +186,7 @@ def test_an_index_damaged_on_the_way_is_made_again(filled: Place, index: str) ->
         assert server.stop() == 0
     said = [(line["event"], line.get("index")) for line in server.lines()]
     assert ("index is whole again", index) in said
-    report = json.loads(filled.run("verify", "--index", index, "--json"))["items"][0]
+    report = json.loads(filled.run("verify", index, "--json"))["items"][0]
     assert report["truth"] == report["indexed"] > 0
 
 
