@@ -1,7 +1,8 @@
 """Group commit: one thread that commits what has arrived since its last commit.
 
-When idle it commits at once what is there; batching comes only from what piled up meanwhile, so
-nobody waits for company. Every caller hears of its own batch, and only of its own.
+When idle it commits at once what is there. When batches come without a pause it waits a few
+milliseconds for the next one: two batches in one commit touch hardly more pages than one, and
+single records, whose callers wait for the answer before they send more, never wait. Every caller hears of its own batch, and only of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ log = structlog.get_logger(__name__)
 
 ROW_BYTES = 700
 """What a record weighs in the queue besides its payload, about."""
+LINGER = 0.008
+"""Seconds that a batch waits for another one when the writer has work without a pause."""
+COMPANY = range(50, 200)
+"""Rows of a commit that is worth waiting with: a batch, but not yet a big one."""
 _ATTEMPTS = 3
 """Of one commit that lost a race with another process."""
 
@@ -141,14 +146,17 @@ class Writer:
 
     def _gather(self) -> list[_Job]:
         """What is there, within the limits of one commit; waits for the first. Empty: the end."""
+        pressed = self._held_over is not None or not self._queue.empty()
         first = self._held_over or self._queue.get()
         self._held_over = None
         if first is None:
             return []
         jobs, rows, size = [first], len(first.request.batch), first.size
+        until = monotonic() + LINGER if pressed else 0.0
         while True:
+            wait = until - monotonic() if rows in COMPANY else 0.0
             try:
-                job = self._queue.get_nowait()
+                job = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
             except queue.Empty:
                 return jobs
             if job is None:
