@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from analect.cli import (
+    backing,
     erasing,
     exchanging,
     keys,
@@ -30,5 +31,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for group in (serving, reading, processing, pipeline, exchanging, upkeep, erasing, keys):
+for group in (serving, reading, processing, pipeline, exchanging, upkeep, backing, erasing, keys):
     group.register(app)

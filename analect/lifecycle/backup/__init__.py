@@ -1,0 +1,1 @@
+"""Backups: written whole, checked object by object, and called good only once restored."""

@@ -1,0 +1,109 @@
+"""Proving a backup: restore it into a scratch file, read payloads with the ring's keys."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Engine, func, select
+
+from analect.lifecycle.backup.manifest import VERIFIED, Catalog, Drill
+from analect.lifecycle.backup.read import BackupReader
+from analect.lifecycle.backup.restore import restore
+from analect.lifecycle.backup.write import Progress
+from analect.model.errors import Corrupt
+from analect.model.ids import Clock, RandomBytes
+from analect.privacy.keys import DataKeys
+from analect.privacy.seal import Sealer, key_id_of
+from analect.privacy.shards import Shards
+from analect.store.engine import open_engine, read_transaction
+from analect.store.key_rows import SqlKeyRows
+from analect.store.tables import records
+
+SAMPLE = 200
+"""Payloads that are opened, spread over the whole of the records."""
+
+
+class Driller:
+    """Drills backups of one store."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        shards: Shards,
+        *,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._catalog = catalog
+        self._shards = shards
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._timer = timer
+
+    def drill(
+        self,
+        backup: str | None,
+        scratch: Path | None = None,
+        progress: Progress = lambda _done, _total: None,
+    ) -> Drill:
+        """Restore into a file below ``scratch``, throw it away, and note that it went well.
+
+        Raises:
+            Corrupt: the backup does not verify, or a payload does not open.
+            StoreUnavailable: there is no room for the scratch file.
+        """
+        manifest = self._catalog.manifest(backup)
+        with tempfile.TemporaryDirectory(prefix="analect-drill-", dir=scratch) as folder:
+            engine = open_engine(f"sqlite:///{folder}/drill.db")
+            try:
+                began = self._timer()
+                reader = BackupReader(self._catalog, manifest)
+                restored = restore(engine, reader, self._shards, progress=progress)
+                recovery = self._timer() - began
+                opened = self._open_some(engine)
+            finally:
+                engine.dispose()
+        now = self._clock()
+        done = Drill(
+            backup=manifest.id,
+            drilled_at=now,
+            rows=restored.rows,
+            dropped=sum(restored.dropped.values()),
+            opened=opened,
+            recovery=recovery,
+            age=(now - manifest.taken_at) / 1_000_000,
+        )
+        if self._catalog.drill(manifest.id) is None:
+            self._catalog.write(manifest.id, VERIFIED, done)
+        return done
+
+    def _open_some(self, engine: Engine) -> int:
+        """Open payloads spread evenly over the records; how many were opened."""
+        columns = (records.c.id, records.c.payload)
+        sealed = records.c.payload.is_not(None)
+        with read_transaction(engine) as connection:
+            total = connection.execute(select(func.count()).where(sealed)).scalar_one()
+            ids = select(records.c.id).where(sealed).order_by(records.c.id)
+            with connection.execute(ids.execution_options(yield_per=1_000)) as answer:
+                step = max(1, total // SAMPLE)
+                wanted = list(islice(answer.scalars(), 0, None, step))[:SAMPLE]
+            found = connection.execute(select(*columns).where(records.c.id.in_(wanted))).all()
+        keys = DataKeys(
+            SqlKeyRows(engine),
+            self._shards,
+            b"",
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
+        sealer = Sealer(self._random_bytes)
+        for record_id, blob in found:
+            # Restoring leaves no record whose key is gone: one that does not open is damage.
+            opened = sealer.open(blob, record_id, keys.by_ids([key_id_of(blob)]))
+            if len(opened) != len(("input", "output", "variables", "attributes")):
+                raise Corrupt(f"the payload of record {record_id} is not whole")
+        return len(found)

@@ -1,0 +1,308 @@
+"""Backups of both databases: whole, proven, refused when damaged, and obeying erasures."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from analect.cli.app import app
+from analect.lifecycle.backup.drill import Driller
+from analect.lifecycle.backup.format import BackupKeys
+from analect.lifecycle.backup.manifest import Catalog
+from analect.lifecycle.backup.places import FolderPlace
+from analect.lifecycle.backup.read import BackupReader
+from analect.lifecycle.backup.restore import restore
+from analect.lifecycle.backup.rings import mirror
+from analect.lifecycle.backup.write import rows_of, snapshot, tables, write_backup
+from analect.model.errors import Conflict, Corrupt, KeyUnavailable, NotFound, StoreUnavailable
+from analect.model.record import Draft
+from analect.privacy.keyring import FolderKeyRing
+from analect.privacy.keys import open_data_keys
+from analect.service import AnalysisService
+from analect.store.engine import open_engine
+from analect.store.key_rows import SqlKeyRows
+
+
+def clock():
+    return time.time_ns() // 1000
+
+
+def drafts(count, **fields):
+    return [Draft(input=f"question {i} of many", tags=("t",), **fields) for i in range(count)]
+
+
+class Backed:
+    """A store, and the backups of it."""
+
+    def __init__(self, settings, folder):
+        self.settings = settings
+        self.engine = open_engine(settings.database_url.get_secret_value())
+        rows = SqlKeyRows(self.engine)
+        self.keys = open_data_keys(settings, rows, clock=clock, random_bytes=os.urandom)
+        self.folder = folder
+        self.catalog = self.catalog_with(self.keys.pseudonym_key)
+
+    def catalog_with(self, key):
+        store = SqlKeyRows(self.engine).store_id()
+        return Catalog(FolderPlace(self.folder), store, BackupKeys(key, os.urandom))
+
+    def write(self):
+        return write_backup(self.engine, self.catalog, clock=clock, random_bytes=os.urandom)
+
+    def drill(self, backup=None):
+        driller = Driller(self.catalog, self.keys.shards, clock=clock, random_bytes=os.urandom)
+        return driller.drill(backup, self.folder.parent)
+
+    def restore(self, url):
+        engine = open_engine(url)
+        try:
+            reader = BackupReader(self.catalog, self.catalog.manifest(None))
+            return restore(engine, reader, self.keys.shards)
+        finally:
+            engine.dispose()
+
+    def object(self, name):
+        return self.folder / self.catalog.path(self.catalog.ids()[-1], name)
+
+
+@pytest.fixture
+def backed(settings, tmp_path):
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(5, subject="anna", thread_id="one"))
+        service.ingest(drafts(7, subject="boris", session_id="two"))
+        service.put_document("story", "s1", {"title": "once"})
+    backed = Backed(settings, tmp_path / "backups")
+    yield backed
+    backed.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def elsewhere(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/elsewhere/analect.db"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    yield server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def everything(engine):
+    with snapshot(engine) as connection:
+        return {
+            table.name: [row for rows in rows_of(connection, table) for row in rows]
+            for table in tables()
+        }
+
+
+def test_a_store_comes_back_whole_on_either_database(backed, elsewhere, settings):
+    backed.write()
+    restored = backed.restore(elsewhere)
+    assert restored.dropped == {}
+    engine = open_engine(elsewhere)
+    assert everything(engine) == everything(backed.engine)
+    engine.dispose()
+    there = settings.model_copy(
+        update={"database_url": type(settings.database_url)(elsewhere), "home": backed.folder / "h"}
+    )
+    with AnalysisService.open(there) as service:
+        assert service.get_document("story", "s1").body == {"title": "once"}
+        done = service.ingest(drafts(3, subject="anna"))
+        assert len(done.ids) == 3
+        assert service.get(done.ids[0]).input == "question 0 of many"
+
+
+def test_only_a_drill_makes_a_backup_verified(backed):
+    manifest = backed.write()
+    assert [one.state for one in backed.catalog.listed()] == ["COMPLETED"]
+    drill = backed.drill()
+    assert (drill.backup, drill.opened, drill.dropped) == (manifest.id, 12, 0)
+    assert drill.recovery > 0
+    assert drill.age >= 0
+    assert [one.state for one in backed.catalog.listed()] == ["VERIFIED"]
+    assert [one.name for one in backed.folder.parent.glob("analect-drill-*")] == []
+
+
+def test_what_was_erased_since_stays_erased(backed, elsewhere, settings):
+    backed.write()
+    with AnalysisService.open(settings) as service:
+        assert service.erase("subject", "anna").state == "final"
+    assert backed.drill().dropped > 0
+    restored = backed.restore(elsewhere)
+    assert restored.dropped["records"] == 5
+    assert restored.dropped["data_keys"] == 1
+    assert restored.dropped["record_tags"] == 5
+    engine = open_engine(elsewhere)
+    rows = everything(engine)
+    engine.dispose()
+    assert len(rows["records"]) == 7
+    assert len(rows["documents"]) == 1
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [flipped, lambda d: d[:-1], lambda d: d[: len(d) // 2], lambda _: b""]
+)
+@pytest.mark.parametrize("name", ["records", "data_keys", "manifest"])
+def test_damage_is_refused(backed, elsewhere, name, damage):
+    backed.write()
+    path = backed.object(name)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Corrupt, match=name):
+        backed.restore(elsewhere)
+    with pytest.raises(Corrupt):
+        backed.drill()
+
+
+def test_objects_in_each_others_place_are_refused(backed, elsewhere):
+    backed.write()
+    one, other = backed.object("documents"), backed.object("document_versions")
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    with pytest.raises(Corrupt, match="document"):
+        backed.restore(elsewhere)
+
+
+def test_a_backup_under_another_name_is_refused(backed, elsewhere):
+    old = backed.write().id
+    new = old[:-1] + ("0" if old[-1] != "0" else "1")
+    folder = backed.folder / backed.catalog.store
+    (folder / old).rename(folder / new)
+    assert [one.state for one in backed.catalog.listed()] == ["BROKEN"]
+    with pytest.raises(Corrupt, match="manifest"):
+        backed.restore(elsewhere)
+
+
+def test_an_object_of_another_backup_is_refused(backed, elsewhere):
+    first = backed.write().id
+    backed.write()
+    old = backed.folder / backed.catalog.path(first, "records")
+    backed.object("records").write_bytes(old.read_bytes())
+    with pytest.raises(Corrupt, match="records"):
+        backed.restore(elsewhere)
+
+
+def test_a_missing_object_is_named(backed, elsewhere):
+    backed.write()
+    backed.object("vault").unlink()
+    with pytest.raises(Corrupt, match="vault"):
+        backed.restore(elsewhere)
+
+
+def test_nothing_is_restored_over_a_store(backed):
+    backed.write()
+    before = everything(backed.engine)
+    with pytest.raises(Conflict, match="empty"):
+        backed.restore(backed.settings.database_url.get_secret_value())
+    assert everything(backed.engine) == before
+
+
+def test_a_backup_that_did_not_end_is_none(backed, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("analect.lifecycle.backup.places.os.fsync", full)
+    with pytest.raises(StoreUnavailable) as caught:
+        backed.write()
+    assert caught.value.disk_full
+    assert list(backed.catalog.listed()) == []
+    assert [path for path in backed.folder.rglob("*") if path.is_file()] == []
+    with pytest.raises(NotFound):
+        backed.drill()
+
+
+def test_another_stores_keys_do_not_open_it(backed):
+    backed.write()
+    foreign = backed.catalog_with(b"x" * 32)
+    with pytest.raises(Corrupt, match="another store"):
+        foreign.manifest(None)
+    manifest = backed.catalog.manifest(None)
+    with pytest.raises(KeyUnavailable):
+        BackupReader(foreign, manifest)
+
+
+def test_a_backup_beside_a_writer_is_of_one_moment(backed, settings, elsewhere):
+    stop = threading.Event()
+    written = threading.Event()
+
+    def write():
+        with AnalysisService.open(settings) as service:
+            while not stop.is_set():
+                service.ingest(drafts(10, subject="carla", thread_id="busy"))
+                written.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert written.wait(20)
+    backed.write()
+    stop.set()
+    writer.join(20)
+    backed.restore(elsewhere)
+    engine = open_engine(elsewhere)
+    rows = everything(engine)
+    engine.dispose()
+    names = [column.name for column in tables()[3].columns]
+    ids = {row[names.index("id")] for row in rows["records"]}
+    assert len(rows["records"]) % 10 == 2
+    assert {row[1] for row in rows["record_tags"]} == ids
+    assert sum(len(row[3]) // 16 for row in rows["commits"]) == len(ids)
+
+
+def test_the_copy_of_the_ring_forgets_what_the_ring_forgets(backed, settings):
+    ring = FolderKeyRing(settings.ring)
+    copy = FolderKeyRing(backed.folder / "ring")
+    mirror(ring, copy)
+    assert {name: copy.read(name) for name in copy.names()} == {
+        name: ring.read(name) for name in ring.names()
+    }
+    with AnalysisService.open(settings) as service:
+        service.erase("subject", "anna")
+    mirror(ring, copy)
+    assert copy.names() == ring.names()
+    assert Path(backed.folder / "ring").is_dir()
+
+
+def test_the_commands_back_up_prove_and_restore(backed, settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
+    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
+    dest = str(tmp_path / "dest")
+
+    def run(*words):
+        done = CliRunner().invoke(app, [*words, "--json"])
+        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
+
+    code, said = run("backup", "create", dest)
+    assert (code, "export-recovery" in said) == (4, True)
+    code, made = run("backup", "create", dest, "--i-have-the-recovery-key")
+    assert (code, made["state"]) == (0, "COMPLETED")
+    assert run("backup", "check", dest)[0] == 0
+    code, drilled = run("drill", dest)
+    assert (code, drilled["opened"]) == (0, 12)
+    assert run("backup", "list", dest)[1]["items"][0]["state"] == "VERIFIED"
+    code, counts = run("restore", dest, "--dry-run")
+    assert (code, counts["records"]) == (0, 12)
+    assert run("restore", dest)[0] == 4
+
+    monkeypatch.setenv("ANALECT_DATABASE_URL", f"sqlite:///{tmp_path}/new/analect.db")
+    monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "new"))
+    code, restored = run("restore", dest)
+    assert (code, restored["dropped"]) == (0, {})
+    code, found = run("search", "question")
+    assert (code, len(found["items"]) > 0) == (0, True)
