@@ -66,6 +66,8 @@ def create(
                 "export-recovery FILE`, put the file away, and say --i-have-the-recovery-key",
                 field="keys.kek",
             )
+        # Before as well: no backup may ever be listed that has no copy of its ring beside it.
+        mirror(ring, _copy(dest, catalog.store))
         engine = open_engine(database_url(settings))
         try:
             with session.out.progress("backing up") as progress:
