@@ -1,4 +1,4 @@
-"""backup create, list, check; restore; drill."""
+"""backup create, list, check, forget; restore; drill."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     command(group, "create")(create)
     command(group, "list")(list_)
     command(group, "check")(check)
+    command(group, "forget")(forget)
     app.add_typer(group, name="backup")
     command(app, "restore")(restore)
     command(app, "drill")(drill)
@@ -55,6 +56,7 @@ def create(
     from analect.lifecycle.backup.rings import mirror
     from analect.lifecycle.backup.write import write_backup
     from analect.service.wiring import database_url, wall_clock
+    from analect.store.backup_places import BackupPlaces
     from analect.store.engine import open_engine
 
     settings = session.settings()
@@ -66,10 +68,12 @@ def create(
                 "export-recovery FILE`, put the file away, and say --i-have-the-recovery-key",
                 field="keys.kek",
             )
-        # Before as well: no backup may ever be listed that has no copy of its ring beside it.
-        mirror(ring, _copy(dest, catalog.store))
         engine = open_engine(database_url(settings))
         try:
+            # First of all: an erasure has to know of every copy of the ring that there may be.
+            BackupPlaces(engine).add(_copy(dest.resolve(), catalog.store).place)
+            # Before as well: no backup may ever be listed that has no copy of its ring beside it.
+            mirror(ring, _copy(dest, catalog.store))
             with session.out.progress("backing up") as progress:
                 done = write_backup(
                     engine, catalog, clock=wall_clock, random_bytes=os.urandom, progress=progress
@@ -110,6 +114,25 @@ def check(session: Session, dest: Dest, backup: Id = None) -> None:
     session.out.value({"items": items, "next": None})
     if not all(item["whole"] for item in items):
         raise typer.Exit(TERMINAL)
+
+
+def forget(session: Session, dest: Dest) -> None:
+    """Say that the backups in a folder are gone for good: erasures stop waiting for it."""
+    need_store(session, "change")
+    session.quiet_logs()
+    from analect.service.wiring import database_url
+    from analect.store.backup_places import BackupPlaces
+    from analect.store.engine import open_engine
+
+    engine = open_engine(database_url(session.settings()))
+    try:
+        places = BackupPlaces(engine)
+        inside = [one for one in places.all() if Path(one).is_relative_to(dest.resolve())]
+        for place in inside:
+            places.remove(place)
+    finally:
+        engine.dispose()
+    session.out.value({"forgotten": inside})
 
 
 def restore(

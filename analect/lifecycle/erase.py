@@ -63,12 +63,14 @@ class Eraser:
         clock: Clock,
         random_bytes: RandomBytes,
         processors: Sequence[str] | None = None,
+        mirror: Callable[[], None] = lambda: None,
         patience: float = PATIENCE,
         pause: Callable[[float], None] = time.sleep,
         step: Step = lambda _name: None,
     ) -> None:
         """``processors`` hear of what was erased (when not given, those of the indexes);
-        ``patience``: seconds to wait for others before a receipt stays pending; ``step`` is called
+        ``mirror`` brings the copies of the key ring that go with backups up to date, or raises a
+        transient error; ``patience``: seconds to wait for others before a receipt stays pending; ``step`` is called
         between steps.
         """
         self._engine = engine
@@ -77,6 +79,7 @@ class Eraser:
         self._clock = clock
         self._random_bytes = random_bytes
         self._processors = processors
+        self._mirror = mirror
         self._patience = patience
         self._pause = pause
         self._step = step
@@ -253,6 +256,12 @@ class Eraser:
         if not clear:
             return receipts
         self._destroyer.settle(self._key_rows.generations())
+        try:
+            self._mirror()
+        except TransientError as error:
+            log.warning("an erasure has not reached every backup yet", why=str(error))
+            return receipts
+        self._step("mirrored")
         now = self._clock()
         final = [self._final(receipt, now) for receipt in receipts]
         self._rows.save(final)

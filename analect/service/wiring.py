@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from analect.index.catalog import Indexes
 from analect.index.embedded import open_indexes
+from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.erase import Eraser
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
 from analect.model.record import Record
@@ -23,6 +24,7 @@ from analect.pipeline.registry import load_processors
 from analect.pipeline.runner import Runner, RunnerOptions
 from analect.pipeline.workers import release_dead, worker_name
 from analect.privacy.detect import PrivacyOptions
+from analect.privacy.keyring import FolderKeyRing
 from analect.privacy.keys import DataKeys, open_data_keys
 from analect.privacy.patterns import KINDS
 from analect.privacy.pseudonymise import Pseudonymiser
@@ -37,6 +39,7 @@ from analect.service.revealing import Revealer
 from analect.service.status import Status
 from analect.service.upkeep import Upkeep
 from analect.settings import Settings
+from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
 from analect.store.engine import open_engine
 from analect.store.key_rows import SqlKeyRows
@@ -137,6 +140,7 @@ def wire(
         clock=clock,
         random_bytes=random_bytes,
         processors=names,
+        mirror=lambda: mirror_all(FolderKeyRing(settings.ring), BackupPlaces(engine).all()),
     )
     background = _background(
         settings,

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analect.cli.app import app
+from analect.cli.session import Session
 from analect.lifecycle.backup.drill import Driller
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
@@ -28,6 +29,7 @@ from analect.model.record import Draft
 from analect.privacy.keyring import FolderKeyRing
 from analect.privacy.keys import open_data_keys
 from analect.service import AnalysisService
+from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine
 from analect.store.key_rows import SqlKeyRows
 
@@ -284,6 +286,9 @@ def test_the_commands_back_up_prove_and_restore(backed, settings, tmp_path, monk
     monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
     dest = str(tmp_path / "dest")
 
+    # Its stream is the runner's, which is closed when a later test logs.
+    monkeypatch.setattr(Session, "quiet_logs", lambda _: None)
+
     def run(*words):
         done = CliRunner().invoke(app, [*words, "--json"])
         return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
@@ -306,3 +311,28 @@ def test_the_commands_back_up_prove_and_restore(backed, settings, tmp_path, monk
     assert (code, restored["dropped"]) == (0, {})
     code, found = run("search", "question")
     assert (code, len(found["items"]) > 0) == (0, True)
+
+
+def test_an_erasure_reaches_the_copy_of_the_ring_beside_the_backups(settings, tmp_path):
+    ring, copy = FolderKeyRing(settings.ring), FolderKeyRing(tmp_path / "backups" / "ring")
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(3, subject="one") + drafts(3, subject="two"))
+        BackupPlaces(service._parts.store.engine).add(copy.place)
+        mirror(ring, copy)
+        before = {name: copy.read(name) for name in copy.names()}
+        assert service.erase("subject", "one").state == "final"
+        assert {name: copy.read(name) for name in copy.names()} == {
+            name: ring.read(name) for name in ring.names()
+        }
+        assert set(before) - set(copy.names())  # the old generation is gone there too
+
+
+def test_an_erasure_is_pending_while_a_backup_cannot_be_reached(settings, tmp_path):
+    gone = str(tmp_path / "not mounted")
+    with AnalysisService.open(settings) as service:
+        places = BackupPlaces(service._parts.store.engine)
+        places.add(gone)
+        service.ingest(drafts(2, subject="one"))
+        assert service.erase("subject", "one").state == "pending"
+        places.remove(gone)
+        assert [receipt.state for receipt in service._parts.eraser.settle()] == ["final"]

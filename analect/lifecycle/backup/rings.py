@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
-from analect.privacy.keyring import KeyRing
+from analect.model.errors import StoreUnavailable
+from analect.privacy.keyring import FolderKeyRing, KeyRing
 from analect.privacy.shards import HEADER, DataKeyRow, RingHeader, Shards
 
 
@@ -27,6 +29,21 @@ def mirror(ring: KeyRing, copy: KeyRing) -> None:
                 break
     for name in set(copy.names()) - set(ring.names()):
         copy.delete(name)
+
+
+def mirror_all(ring: KeyRing, places: Sequence[str]) -> None:
+    """Bring every copy up to date.
+
+    Raises:
+        StoreUnavailable: a folder is not there; the message says what to do.
+    """
+    for place in places:
+        if not Path(place).is_dir():
+            raise StoreUnavailable(
+                f"the copy of the key ring in {place} cannot be reached: make it reachable, or "
+                "say that it is gone with `analect backup forget DEST`"
+            )
+        mirror(ring, FolderKeyRing(Path(place)))
 
 
 def store_of(ring: KeyRing) -> str | None:
