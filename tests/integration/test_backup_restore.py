@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import threading
 import time
 import uuid
@@ -32,6 +33,7 @@ from analect.service import AnalysisService
 from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine
 from analect.store.key_rows import SqlKeyRows
+from analect.telemetry.logs import configure_logging
 
 
 def clock():
@@ -286,8 +288,12 @@ def test_the_commands_back_up_prove_and_restore(backed, settings, tmp_path, monk
     monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
     dest = str(tmp_path / "dest")
 
-    # Its stream is the runner's, which is closed when a later test logs.
-    monkeypatch.setattr(Session, "quiet_logs", lambda _: None)
+    # The runner's own stream would be closed when a later test logs.
+    monkeypatch.setattr(
+        Session,
+        "quiet_logs",
+        lambda _: configure_logging("warning", "console", stream=sys.__stderr__),
+    )
 
     def run(*words):
         done = CliRunner().invoke(app, [*words, "--json"])
