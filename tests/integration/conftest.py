@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from analect.cli.session import Session
 from analect.service import AnalysisService
 from analect.settings import Settings
 
@@ -28,3 +30,16 @@ def service(settings: Settings) -> Iterator[AnalysisService]:
     with AnalysisService.open(settings) as service:
         service.start()
         yield service
+
+
+@pytest.fixture(scope="module")
+def commands_without_logs() -> Iterator[None]:
+    """Commands run in this process, where what they log is no one's: a stream that a runner
+    gives them is closed when a later test logs.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "quiet_logs", lambda _: None)
+        before = structlog.get_config()
+        structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+        yield
+        structlog.configure(**before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import threading
 import time
 import uuid
@@ -16,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from analect.cli.app import app
-from analect.cli.session import Session
 from analect.lifecycle.backup.drill import Driller
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
@@ -33,7 +31,6 @@ from analect.service import AnalysisService
 from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine
 from analect.store.key_rows import SqlKeyRows
-from analect.telemetry.logs import configure_logging
 
 
 def clock():
@@ -283,17 +280,12 @@ def test_the_copy_of_the_ring_forgets_what_the_ring_forgets(backed, settings):
     assert Path(backed.folder / "ring").is_dir()
 
 
-def test_the_commands_back_up_prove_and_restore(backed, settings, tmp_path, monkeypatch):
+def test_the_commands_back_up_prove_and_restore(
+    backed, settings, tmp_path, monkeypatch, commands_without_logs
+):
     monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
     monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
     dest = str(tmp_path / "dest")
-
-    # The runner's own stream would be closed when a later test logs.
-    monkeypatch.setattr(
-        Session,
-        "quiet_logs",
-        lambda _: configure_logging("warning", "console", stream=sys.__stderr__),
-    )
 
     def run(*words):
         done = CliRunner().invoke(app, [*words, "--json"])

@@ -12,24 +12,14 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from analect.cli.app import app
-from analect.cli.session import Session
 
 THREAD = "order-17"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_logs():
-    """Commands run in this process, where what they log is no one's."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Session, "quiet_logs", lambda _: None)
-        before = structlog.get_config()
-        structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-        yield
-        structlog.configure(**before)
+pytestmark = pytest.mark.usefixtures("commands_without_logs")
 
 
 class Place:
