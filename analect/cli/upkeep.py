@@ -55,10 +55,14 @@ def verify(
         IndexName | None,
         typer.Argument(metavar="[INDEX]", help="text, vectors or graph; all unless said."),
     ] = None,
+    chosen: Annotated[
+        IndexName | None, typer.Option("--index", help="The same, as an option.")
+    ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
 ) -> None:
     """Compare the indexes with the truth; exit code 4 when they differ and are not mended."""
     need_store(session, "verify")
+    index = index or chosen
     with session.service() as service:
         names = [index] if index else service.status()["indexes"].keys()
         reports = [service.verify(name, repair=repair) for name in names]

@@ -48,7 +48,8 @@ def test_others_work_on_the_folder_of_a_server_under_load(
 
         status = server.settle()
         whole = len(load.acked) + len(IMPORTED)
-        assert status["store"]["records"] == whole
+        (verified,) = place.json("verify", "--index", "text")["items"]
+        assert (verified["truth"], verified["indexed"]) == (whole, whole)
         assert not status["quarantine"]
         assert {one["records"] for one in status["indexes"].values()} == {whole}
         for record_id in ids[::10]:
