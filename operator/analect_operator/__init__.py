@@ -1,0 +1,1 @@
+"""The operator: keeps the platform on Kubernetes as its custom resources say."""
