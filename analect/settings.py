@@ -141,6 +141,47 @@ class Queue(_Group):
     poll_seconds: Seconds = 1.0
 
 
+class Objects(_Group):
+    """How object stores (``s3://bucket/prefix``) are reached."""
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    access_key_id_file: Path | None = None
+    secret_access_key_file: Path | None = None
+    ca_file: Path | None = None
+    path_style: bool = True
+    timeout_seconds: Seconds = 60.0
+    retry_seconds: Seconds = 60.0
+
+    def credentials(self) -> dict[str, SecretStr]:
+        """Those that are set, here or in files; none: those of the environment (``AWS_*``).
+
+        Raises:
+            ConfigurationError: a file cannot be read.
+        """
+        found = {
+            "access_key_id": self.access_key_id or _secret_of("access_key_id", self),
+            "secret_access_key": self.secret_access_key or _secret_of("secret_access_key", self),
+            "session_token": self.session_token,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _secret_of(name: str, objects: Objects) -> SecretStr | None:
+    path: Path | None = getattr(objects, f"{name}_file")
+    if path is None:
+        return None
+    try:
+        return SecretStr(path.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"objects.{name}_file {path} cannot be read", field=f"objects.{name}_file"
+        ) from error
+
+
 class Embeddings(_Group):
     """What turns texts into vectors."""
 
@@ -179,6 +220,7 @@ class Settings(BaseSettings):
     index: Index = Index()
     processing: Processing = Processing()
     queue: Queue = Queue()
+    objects: Objects = Objects()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 

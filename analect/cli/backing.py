@@ -17,13 +17,15 @@ from analect.model.errors import ConfigurationError, Conflict
 
 if TYPE_CHECKING:
     from analect.lifecycle.backup.manifest import Catalog
-    from analect.privacy.keyring import FolderKeyRing
+    from analect.privacy.keyring import KeyRing
     from analect.privacy.shards import Shards
     from analect.settings import Settings
 
 RING = "ring"
 
-Dest = Annotated[Path, typer.Argument(metavar="DEST", help="The folder of the backups.")]
+Dest = Annotated[
+    str, typer.Argument(metavar="DEST", help="The place of the backups: a folder, or s3://….")
+]
 Id = Annotated[str | None, typer.Option("--id", help="This backup; the newest when not given.")]
 
 
@@ -55,6 +57,7 @@ def create(
     session.quiet_logs()
     from analect.lifecycle.backup.rings import mirror
     from analect.lifecycle.backup.write import write_backup
+    from analect.lifecycle.places.opening import address_of
     from analect.service.wiring import database_url, wall_clock
     from analect.store.backup_places import BackupPlaces
     from analect.store.engine import open_engine
@@ -71,16 +74,16 @@ def create(
         engine = open_engine(database_url(settings))
         try:
             # First of all: an erasure has to know of every copy of the ring that there may be.
-            BackupPlaces(engine).add(_copy(dest.resolve(), catalog.store).place)
+            BackupPlaces(engine).add(address_of(dest, catalog.store, RING))
             # Before as well: no backup may ever be listed that has no copy of its ring beside it.
-            mirror(ring, _copy(dest, catalog.store))
+            mirror(ring, _copy(settings, dest, catalog.store))
             with session.out.progress("backing up") as progress:
                 done = write_backup(
                     engine, catalog, clock=wall_clock, random_bytes=os.urandom, progress=progress
                 )
         finally:
             engine.dispose()
-        mirror(ring, _copy(dest, catalog.store))
+        mirror(ring, _copy(settings, dest, catalog.store))
         (listed,) = (one for one in catalog.listed() if one.id == done.id)
     session.out.value(asdict(listed))
 
@@ -117,9 +120,10 @@ def check(session: Session, dest: Dest, backup: Id = None) -> None:
 
 
 def forget(session: Session, dest: Dest) -> None:
-    """Say that the backups in a folder are gone for good: erasures stop waiting for it."""
+    """Say that the backups in a place are gone for good: erasures stop waiting for it."""
     need_store(session, "change")
     session.quiet_logs()
+    from analect.lifecycle.places.opening import address_of
     from analect.service.wiring import database_url
     from analect.store.backup_places import BackupPlaces
     from analect.store.engine import open_engine
@@ -127,7 +131,8 @@ def forget(session: Session, dest: Dest) -> None:
     engine = open_engine(database_url(session.settings()))
     try:
         places = BackupPlaces(engine)
-        inside = [one for one in places.all() if Path(one).is_relative_to(dest.resolve())]
+        whole = address_of(dest)
+        inside = [one for one in places.all() if one.startswith(f"{whole}/")]
         for place in inside:
             places.remove(place)
     finally:
@@ -206,7 +211,7 @@ def drill(
 
 
 @contextmanager
-def _catalog(settings: Settings, dest: Path) -> Iterator[tuple[Catalog, Shards, FolderKeyRing]]:
+def _catalog(settings: Settings, dest: str) -> Iterator[tuple[Catalog, Shards, KeyRing]]:
     """The backups of the store whose ring this is; an empty ring is filled from their copy."""
     try:
         from analect.lifecycle.backup.format import BackupKeys
@@ -215,41 +220,44 @@ def _catalog(settings: Settings, dest: Path) -> Iterator[tuple[Catalog, Shards, 
             "backups need the extra archive: pip install 'analect[archive]'"
         ) from error
     from analect.lifecycle.backup.manifest import Catalog
-    from analect.lifecycle.backup.places import FolderPlace
     from analect.lifecycle.backup.rings import store_of
+    from analect.lifecycle.places.opening import open_place
     from analect.privacy.kek import open_kek
     from analect.privacy.keyring import FolderKeyRing
     from analect.privacy.shards import Shards, pseudonym_key
 
-    ring = FolderKeyRing(settings.ring)
+    place = open_place(dest, settings.objects)
+    ring: KeyRing = FolderKeyRing(settings.ring)
     store = store_of(ring)
     if store is None:
-        stores = [one.name for one in dest.iterdir()] if dest.is_dir() else []
+        stores = place.names()
         if len(stores) != 1:
             raise Conflict(
                 f"the key ring {ring.place} is empty, and {dest} does not hold the backups of "
                 "exactly one store: name the ring with keys.ring (ANALECT_KEYS__RING)"
             )
         store = stores[0]
-        ring = _copy(dest, store)
+        ring = _copy(settings, dest, store)
     kek = open_kek(settings, store, os.urandom, fresh=False)
     secret = pseudonym_key(ring, kek, store, os.urandom, create=False)
     yield (
-        Catalog(FolderPlace(dest), store, BackupKeys(secret, os.urandom)),
+        Catalog(place, store, BackupKeys(secret, os.urandom)),
         Shards(ring, kek, store, os.urandom),
         ring,
     )
 
 
-def _copy(dest: Path, store: str) -> FolderKeyRing:
+def _copy(settings: Settings, dest: str, store: str) -> KeyRing:
     """The one copy of the ring that goes with all backups of a store."""
-    from analect.privacy.keyring import FolderKeyRing
+    from analect.lifecycle.places.opening import address_of, open_ring
 
-    return FolderKeyRing(dest / store / RING)
+    return open_ring(address_of(dest, store, RING), settings.objects)
 
 
-def _away_from_home(settings: Settings, dest: Path) -> None:
-    if dest.resolve().is_relative_to(settings.home.resolve()):
+def _away_from_home(settings: Settings, dest: str) -> None:
+    from analect.lifecycle.places.opening import is_bucket
+
+    if not is_bucket(dest) and Path(dest).resolve().is_relative_to(settings.home.resolve()):
         raise ConfigurationError(
             f"{dest} is in the data folder: what loses one would lose both, so keep backups away",
             field="dest",

@@ -140,7 +140,9 @@ def wire(
         clock=clock,
         random_bytes=random_bytes,
         processors=names,
-        mirror=lambda: mirror_all(FolderKeyRing(settings.ring), BackupPlaces(engine).all()),
+        mirror=lambda: mirror_all(
+            FolderKeyRing(settings.ring), BackupPlaces(engine).all(), settings.objects
+        ),
     )
     background = _background(
         settings,

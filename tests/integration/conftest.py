@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
 from analect.cli.session import Session
 from analect.service import AnalysisService
-from analect.settings import Settings
+from analect.settings import Objects, Settings
 
 
 @pytest.fixture
@@ -43,3 +51,56 @@ def commands_without_logs() -> Iterator[None]:
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
         yield
         structlog.configure(**before)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an object store of this test session's own, in a process of its own."""
+    pytest.importorskip("moto", reason="needs the PyPI package moto")
+    with tempfile.TemporaryFile() as said:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        try:
+            yield _address(process, said.fileno())
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _address(process: subprocess.Popen[bytes], said: int) -> str:
+    """Where the server says it listens."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, os.pread(said, 10_000, 0).decode()
+        if found := re.search(rb"http://127\.0\.0\.1:\d+", os.pread(said, 10_000, 0)):
+            return found[0].decode()
+        time.sleep(0.05)
+    raise TimeoutError("the object store did not start in time")
+
+
+@pytest.fixture
+def objects(s3_server: str) -> Objects:
+    """How that store is reached."""
+    return Objects(endpoint=s3_server, access_key_id="key", secret_access_key="secret")
+
+
+@pytest.fixture
+def s3_client(s3_server: str) -> Any:
+    """Amazon's own client of it, for what a test does besides."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=s3_server,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+
+
+@pytest.fixture
+def bucket(s3_client: Any) -> str:
+    """The address of a fresh bucket."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3_client.create_bucket(Bucket=name)
+    return f"s3://{name}"

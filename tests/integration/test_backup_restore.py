@@ -18,11 +18,12 @@ from analect.cli.app import app
 from analect.lifecycle.backup.drill import Driller
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
-from analect.lifecycle.backup.places import FolderPlace
 from analect.lifecycle.backup.read import BackupReader
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.rings import mirror
 from analect.lifecycle.backup.write import rows_of, snapshot, tables, write_backup
+from analect.lifecycle.places.folder import FolderPlace
+from analect.lifecycle.places.opening import address_of, open_ring
 from analect.model.errors import Conflict, Corrupt, KeyUnavailable, NotFound, StoreUnavailable
 from analect.model.record import Draft
 from analect.privacy.keyring import FolderKeyRing
@@ -219,7 +220,7 @@ def test_a_backup_that_did_not_end_is_none(backed, monkeypatch):
     def full(_handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("analect.lifecycle.backup.places.os.fsync", full)
+    monkeypatch.setattr("analect.lifecycle.places.folder.os.fsync", full)
     with pytest.raises(StoreUnavailable) as caught:
         backed.write()
     assert caught.value.disk_full
@@ -280,12 +281,22 @@ def test_the_copy_of_the_ring_forgets_what_the_ring_forgets(backed, settings):
     assert Path(backed.folder / "ring").is_dir()
 
 
-def test_the_commands_back_up_prove_and_restore(
-    backed, settings, tmp_path, monkeypatch, commands_without_logs
-):
+@pytest.fixture(params=["folder", "bucket"])
+def dest(request, tmp_path, monkeypatch):
+    """Where the commands put backups."""
+    if request.param == "folder":
+        return str(tmp_path / "dest")
+    objects = request.getfixturevalue("objects")
+    monkeypatch.setenv("ANALECT_OBJECTS__ENDPOINT", objects.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    return request.getfixturevalue("bucket") + "/backups"
+
+
+@pytest.mark.usefixtures("backed", "commands_without_logs")
+def test_the_commands_back_up_prove_and_restore(settings, tmp_path, monkeypatch, dest):
     monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
     monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
-    dest = str(tmp_path / "dest")
 
     def run(*words):
         done = CliRunner().invoke(app, [*words, "--json"])
@@ -334,3 +345,15 @@ def test_an_erasure_is_pending_while_a_backup_cannot_be_reached(settings, tmp_pa
         assert service.erase("subject", "one").state == "pending"
         places.remove(gone)
         assert [receipt.state for receipt in service._parts.eraser.settle()] == ["final"]
+
+
+def test_an_erasure_reaches_the_copy_of_the_ring_in_a_bucket(settings, bucket, objects):
+    settings = settings.model_copy(update={"objects": objects})
+    copy = open_ring(address_of(bucket, "ring"), objects)
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(3, subject="one") + drafts(3, subject="two"))
+        BackupPlaces(service._parts.store.engine).add(copy.place)
+        before = FolderKeyRing(settings.ring).names()
+        assert service.erase("subject", "one").state == "final"
+    assert copy.names() == FolderKeyRing(settings.ring).names()
+    assert set(before) - set(copy.names())

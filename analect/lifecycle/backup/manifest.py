@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from analect.lifecycle.backup.format import BackupKeys
-from analect.lifecycle.backup.places import Place
+from analect.lifecycle.places.place import Place
 from analect.model.errors import Corrupt, NotFound
 from analect.model.ids import Micros
 
@@ -112,6 +112,17 @@ class Catalog:
             return None
         return self._read(backup, VERIFIED, Drill)
 
+    def open(self, path: str) -> BinaryIO:
+        """Read an object.
+
+        Raises:
+            Corrupt: it is not there.
+        """
+        try:
+            return self.place.open(path)
+        except NotFound as error:
+            raise Corrupt(f"the backup lacks its object {path}") from error
+
     def write(self, backup: str, name: str, value: object) -> None:
         """Write a signed object; the name must be free."""
         path = self.path(backup, name)
@@ -137,5 +148,5 @@ class Catalog:
 
     def _read(self, backup: str, name: str, type_: type[T]) -> T:
         path = self.path(backup, name)
-        with self.place.open(path) as stream:
+        with self.open(path) as stream:
             return self.keys.verified(path, stream.read(), type_)

@@ -53,7 +53,7 @@ class BackupReader:
         name = self._catalog.path(self.manifest.id, table.name)
         place = self.manifest.tables.index(table)
         tally = Tally(self._catalog.keys.hashing)
-        with self._catalog.place.open(name) as source:
+        with self._catalog.open(name) as source:
             try:
                 stream = self._cipher.new_decrypting_stream(
                     source, binding(self.manifest.id, place, table.name)

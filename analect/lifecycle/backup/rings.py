@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from analect.model.errors import StoreUnavailable
-from analect.privacy.keyring import FolderKeyRing, KeyRing
+from analect.lifecycle.places.opening import is_bucket, open_ring
+from analect.model.errors import AnalectError, StoreUnavailable
+from analect.privacy.keyring import KeyRing
 from analect.privacy.shards import HEADER, DataKeyRow, RingHeader, Shards
+from analect.settings import Objects
 
 
 def mirror(ring: KeyRing, copy: KeyRing) -> None:
@@ -31,19 +33,22 @@ def mirror(ring: KeyRing, copy: KeyRing) -> None:
         copy.delete(name)
 
 
-def mirror_all(ring: KeyRing, places: Sequence[str]) -> None:
+def mirror_all(ring: KeyRing, places: Sequence[str], objects: Objects) -> None:
     """Bring every copy up to date.
 
     Raises:
-        StoreUnavailable: a folder is not there; the message says what to do.
+        StoreUnavailable: a place cannot be reached; the message says what to do.
     """
     for place in places:
-        if not Path(place).is_dir():
+        try:
+            if not is_bucket(place) and not Path(place).is_dir():
+                raise StoreUnavailable(f"{place} is not there")
+            mirror(ring, open_ring(place, objects))
+        except AnalectError as error:
             raise StoreUnavailable(
-                f"the copy of the key ring in {place} cannot be reached: make it reachable, or "
-                "say that it is gone with `analect backup forget DEST`"
-            )
-        mirror(ring, FolderKeyRing(Path(place)))
+                f"the copy of the key ring in {place} cannot be reached ({error}): make it "
+                "reachable, or say that it is gone with `analect backup forget DEST`"
+            ) from error
 
 
 def store_of(ring: KeyRing) -> str | None:
