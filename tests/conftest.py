@@ -1,8 +1,10 @@
-"""Databases for the tests: an empty SQLite file, an empty database of a real Postgres."""
+"""Databases for the tests: an empty SQLite file, an empty database of a real Postgres; and what
+a machine must have."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 import time
@@ -14,6 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def requires(part: str, missing: str) -> None:
+    """Skip the test for want of ``missing``; where ``ANALECT_TEST_REQUIRE`` names the part of the
+    suite (``engines``, ``cluster``; several between commas), fail it.
+    """
+    reason = f"{part}: needs {missing}"
+    if part in os.environ.get("ANALECT_TEST_REQUIRE", "").split(","):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def facets_of(record: Record) -> Facets:
         numbers=numbers,
         success=record.success,
         content_hash=record.content_hash,
+        received_at=record.received_at,
     )
 
 

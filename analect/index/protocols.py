@@ -25,6 +25,9 @@ Vector = NDArray[np.float32]
 class Facets:
     """The promoted fields of a record that an index filters by. ``texts`` maps a name of
     ``kind``, ``external_id`` or ``TEXT_FIELDS`` to its value, absent when null.
+
+    ``received_at`` orders what is written about one record, however late it arrives: where several
+    processes write to one server, a deletion outlasts every version that came before it.
     """
 
     id: RecordId
@@ -35,6 +38,7 @@ class Facets:
     numbers: dict[str, float] = field(default_factory=dict)
     success: bool | None = None
     content_hash: bytes = b""
+    received_at: Micros = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,8 @@ from analect.model.ids import Micros, RecordId, new_id
 from analect.model.query import NumberRange, RecordFilter
 
 START: Micros = 1_700_000_000_000_000
+LATER: Micros = 4_000_000_000_000_000
+"""When a record came that was deleted before and is put in again."""
 ALL = RecordFilter()
 
 
@@ -50,6 +53,11 @@ def document(
         content_hash=content_hash,
     )
     return TextDocument(facets, text)
+
+
+def again(one: TextDocument) -> TextDocument:
+    """The same record, received anew after its deletion."""
+    return replace(one, facets=replace(one.facets, received_at=LATER))
 
 
 def number_of(record_id: RecordId) -> int:
@@ -279,7 +287,7 @@ class TextIndexContract:
         assert index.count() == 3
         index.purge()
         assert self.found(index, "word") == [4, 2, 0]
-        self.filled(index, documents[1])
+        self.filled(index, again(documents[1]))
         assert self.found(index, "number1") == [1]
         index.check()
 

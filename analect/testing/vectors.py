@@ -23,6 +23,8 @@ from analect.model.ids import EARLIEST, RecordId, new_id
 from analect.model.query import NumberRange, RecordFilter
 
 MODEL = "contract/1"
+LATER = 4_000_000_000_000_000
+"""When a record came that was deleted before and is put in again."""
 DIMENSION = 96
 
 Open = Callable[[], VectorIndex]
@@ -59,6 +61,11 @@ def unit_vectors(count: int, seed: int = 1) -> Vector:
 def documents(rows: Vector, start: int = 0) -> list[VectorDocument]:
     """A record a row."""
     return [VectorDocument(facets(n), row) for n, row in enumerate(rows, start)]
+
+
+def again(rows: Vector, start: int) -> list[VectorDocument]:
+    """A record a row, received anew after its deletion."""
+    return [VectorDocument(facets(n, received_at=LATER), row) for n, row in enumerate(rows, start)]
 
 
 @contextmanager
@@ -165,7 +172,7 @@ def what_is_deleted_is_not_found(open_index: Open) -> None:
         index.purge()
         assert index.count() == 28
         assert {4, 5}.isdisjoint(_numbers(index, rows[4], EVERYTHING, 30))
-        index.upsert(documents(rows[4:5], 4))
+        index.upsert(again(rows[4:5], 4))
         assert _numbers(index, rows[4], EVERYTHING, 1) == [4]
         index.check()
 
@@ -229,7 +236,7 @@ def a_second_opening_sees_what_the_first_writes(open_index: Open) -> None:
         assert _numbers(other, rows[7], EVERYTHING, 1) != [7]
         index.purge()
         assert other.count() == 50
-        other.upsert(documents(rows[7:8], 7))
+        other.upsert(again(rows[7:8], 7))
         assert _numbers(index, rows[7], EVERYTHING, 1) == [7]
         with index.rebuilding() as fresh:
             fresh.upsert(documents(added, 60))
@@ -250,7 +257,7 @@ def the_old_answers_while_the_new_is_built(open_index: Open) -> None:
         for opened in (index, other):
             assert [id_ for id_, _ in opened.entries()] == expected
             assert _numbers(opened, rows[30], EVERYTHING, 1) != [30]
-        other.upsert(documents(rows[2:3], 2))
+        other.upsert(again(rows[2:3], 2))
         assert _numbers(index, rows[2], EVERYTHING, 1) == [2]
         index.check()
 

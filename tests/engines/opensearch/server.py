@@ -1,0 +1,136 @@
+"""A real OpenSearch of one node, on loopback, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.engines.java import java_home
+from tests.engines.launching import Launched, as_nobody_special, free_port
+from tests.engines.maven import CannotBuild, build
+
+HERE = Path(__file__).parent
+VERSION = "3.5.0"
+
+_SETTINGS = """\
+cluster.name: test
+node.name: one
+path.data: {folder}/data
+path.logs: {folder}/logs
+path.repo: ["{folder}/repo"]
+network.host: 127.0.0.1
+http.port: {port}
+transport.port: {transport}
+discovery.type: single-node
+bootstrap.memory_lock: false
+cluster.routing.allocation.disk.threshold_enabled: false
+cluster.max_shards_per_node: 5000
+"""
+_LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+"""
+_JVM = (
+    "-Xshare:auto", "-XX:+UseSerialGC", "-Xss1m", "-XX:MaxDirectMemorySize=256m",
+    "-XX:-OmitStackTraceInFastThrow", "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8",
+    "-Djna.nosys=true", "-Dio.netty.noUnsafe=true", "-Dio.netty.noKeySetOptimization=true",
+    "-Dio.netty.recycler.maxCapacityPerThread=0", "-Dio.netty.allocator.numDirectArenas=0",
+    "-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true",
+    "-Dlog4j2.formatMsgNoLookups=true", "-Djava.locale.providers=SPI,CLDR",
+    "-Dorg.apache.lucene.store.MMapDirectory.sharedArenaMaxPermits=1",
+    "-Dopensearch.distribution.type=zip", "-Dopensearch.bundled_jdk=false",
+)  # fmt: skip
+_JVM_3 = (
+    "--add-opens=java.base/java.nio=org.apache.arrow.memory.core,ALL-UNNAMED",
+    "--enable-native-access=ALL-UNNAMED",
+    "--add-modules=jdk.incubator.vector",
+)
+
+
+class OpenSearchServer:
+    """Starts at once; :meth:`wait` returns when it answers. Data stay over a restart.
+
+    Args:
+        version: 3.x, or 2.19.
+        quick_start: leave the JVM's second compiler out: half the time to start, half the speed.
+
+    Raises:
+        CannotBuild: something is missing on this machine.
+    """
+
+    def __init__(self, version: str = VERSION, *, heap: str = "512m", quick_start: bool = True):
+        recent = not version.startswith("2.")
+        # Up to 2.19 it needs the security manager, which Java 24 took away.
+        java = java_home(21) if recent else java_home(11, below=24)
+        if java is None:
+            raise CannotBuild("a JDK of 21 or newer" if recent else "a JDK of 11 to 23")
+        target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=version)
+        self._home = target / "opensearch" / f"opensearch-{version}"
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="analect-opensearch-"))
+        self._configure()
+        self._command = [
+            *as_nobody_special(),
+            str(java / "bin" / "java"),
+            f"-Xms{heap}",
+            f"-Xmx{heap}",
+            *_JVM,
+            *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
+            *(self._agent() if recent else ("-Djava.security.manager=allow",)),
+            f"-Djava.io.tmpdir={self.folder}/tmp",
+            f"-Djna.tmpdir={self.folder}/tmp",
+            f"-Dopensearch.path.home={self._home}",
+            f"-Dopensearch.path.conf={self.folder}/conf",
+            *("-cp", f"{self._home}/lib/*", "org.opensearch.bootstrap.OpenSearch"),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        """After :meth:`kill` or :meth:`stop`, on the same port and folder."""
+        # The agent's path is relative to where the server is started.
+        self._launched = Launched(self._command, self.folder / "output", cwd=self._home)
+
+    def wait(self) -> OpenSearchServer:
+        """Until every index that is there can be searched."""
+        self._launched.wait(self._answers)
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._launched.kill()
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self._launched.stop()
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self._launched.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _configure(self) -> None:
+        for name in ("data", "repo", "logs", "tmp", "conf"):
+            (self.folder / name).mkdir()
+        settings = _SETTINGS.format(folder=self.folder, port=self._port, transport=free_port())
+        (self.folder / "conf" / "opensearch.yml").write_text(settings)
+        (self.folder / "conf" / "log4j2.properties").write_text(_LOGGING)
+
+    def _agent(self) -> tuple[str, ...]:
+        return (f"-javaagent:{self._home}/agent/opensearch-agent.jar", *_JVM_3)
+
+    def _answers(self) -> bool:
+        path = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=2s"
+        try:
+            with urllib.request.urlopen(path, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.HTTPError):
+            return False
