@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from analect.model.errors import InvalidQuery, TooLarge
 from analect_ingest.admission import Ticket
+from analect_ingest.protocol import CUT_OFF
 
 
 class Disconnected(Exception):
     """The caller went away in the middle of its body."""
 
 
-async def read_body(receive: Receive, headers: Headers, ticket: Ticket, most: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, ticket: Ticket, most: int) -> bytes:
     """The whole body as sent.
 
     The declared length is admitted before the first byte is read; what is not declared is
@@ -22,10 +23,10 @@ async def read_body(receive: Receive, headers: Headers, ticket: Ticket, most: in
     Raises:
         TooLarge: over ``most`` bytes.
         Overloaded: there is no room for it now.
-        InvalidQuery: it is not as long as it said.
+        InvalidQuery: it is not as long as it said, or it broke off.
         Disconnected: nobody is there to hear an answer.
     """
-    declared = _declared(headers)
+    declared = _declared(Headers(scope=scope))
     if declared is not None:
         _bound(declared, most)
         ticket.hold(declared)
@@ -38,6 +39,11 @@ async def read_body(receive: Receive, headers: Headers, ticket: Ticket, most: in
             raise Disconnected
         piece = message.get("body", b"")
         more = message.get("more_body", False)
+        if more and CUT_OFF in scope:
+            raise InvalidQuery(
+                "the body broke off before its end, so nothing was stored: send it whole",
+                field="body",
+            )
         size += len(piece)
         _bound(size, most)
         ticket.hold(size)

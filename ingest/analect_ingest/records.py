@@ -87,7 +87,7 @@ class RecordsEndpoint:
         decode = _decoder(headers.get("content-type"))
         unpack = unpacker(headers.get("content-encoding"))
         with self._admission.ticket() as ticket:
-            body = await read_body(receive, headers, ticket, self._most)
+            body = await read_body(scope, receive, ticket, self._most)
             if unpack is not None:
                 body = await self._run(unpack, body, self._most_unpacked)
                 ticket.hold(len(body))

@@ -30,7 +30,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     admission: Admission = request.app.state.admission
     unpack = unpacker(request.headers.get("content-encoding"))
     with admission.ticket() as ticket:
-        body = await read_body(request.receive, request.headers, ticket, http.max_body_bytes)
+        body = await read_body(request.scope, request.receive, ticket, http.max_body_bytes)
         if unpack is not None:
             body = unpack(body, http.max_unpacked_bytes)
         value = decode_value(body)

@@ -19,6 +19,7 @@ from analect.settings import Settings
 from analect.telemetry.buffered import BufferedLines
 from analect.telemetry.logs import configure_logging
 from analect_ingest.app import create_app
+from analect_ingest.protocol import ListeningProtocol
 from analect_ingest.roles import Role
 from analect_ingest.serving import Serving
 
@@ -66,7 +67,7 @@ def _run(settings: Settings, role: Role, on_ready: Callable[[str], None] | None)
         config = uvicorn.Config(
             app,
             loop="auto",
-            http="httptools",
+            http=ListeningProtocol,
             ws="none",
             log_config=None,
             access_log=False,
