@@ -212,11 +212,19 @@ class Places:
     @contextmanager
     def fresh(self, database: str, **settings: str) -> Iterator[Server]:
         """A server of an empty store; all of it is removed afterwards."""
+        with (
+            self.empty(database) as (home, url),
+            serving(database, home, url, **settings) as server,
+        ):
+            yield server
+
+    @contextmanager
+    def empty(self, database: str) -> Iterator[tuple[Path, str | None]]:
+        """A folder and, for Postgres, the URL of an empty database; removed afterwards."""
         home = Path(tempfile.mkdtemp(prefix=f"{database}-", dir=self.root)) / "home"
         url = self.postgres.new_database() if database == "postgres" else None
         try:
-            with serving(database, home, url, **settings) as server:
-                yield server
+            yield home, url
         finally:
             if url:
                 self.postgres.drop(url)
