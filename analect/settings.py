@@ -137,7 +137,7 @@ class Queue(_Group):
     port: Annotated[int, Field(gt=0, le=65535)] = 6379
     ca_file: Path | None = None
     prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "analect"
-    jobs_waiting: Positive = 200
+    jobs_waiting: Positive = 50
     poll_seconds: Seconds = 1.0
 
 

@@ -7,7 +7,7 @@ alike. A claim is a lease: whoever loses it has no effect on the entry any more.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -52,6 +52,7 @@ class Runner:
         outbox: Outbox,
         processors: Mapping[str, Processor],
         load: Callable[[Sequence[RecordId]], list[Record]],
+        exist: Callable[[Sequence[RecordId]], Collection[RecordId]],
         annotate: Callable[[Sequence[Annotation]], object],
         observer: Observer,
         options: RunnerOptions,
@@ -61,6 +62,7 @@ class Runner:
         self._outbox = outbox
         self._processors = processors
         self._load = load
+        self._exist = exist
         self._annotate = annotate
         self._observer = observer
         self._options = options
@@ -120,16 +122,16 @@ class Runner:
         entries = self._outbox.claim(name, self._worker, batch_size, self._clock())
         return self._handle(name, entries) if entries else 0
 
-    def take(self, name: str, seq: int) -> int:
-        """Process the entry of this number if it waits in the queue; how many records it held
-        (0: it does not wait there any more).
+    def take(self, name: str, job: str, seqs: Sequence[int]) -> int:
+        """Process those of these entries that wait in the queue for ``job``; how many records they
+        held (0: none of them waits there any more).
 
         Raises:
-            StoreUnavailable: nothing is known of the entry; it stays where it is.
+            StoreUnavailable: nothing is known of the entries; they stay where they are.
         """
         self._give_back()
-        entry = self._outbox.take(seq, name, self._worker, self._clock())
-        return 0 if entry is None else self._handle(name, [entry])
+        entries = self._outbox.take(job, seqs, name, self._worker, self._clock())
+        return self._handle(name, entries) if entries else 0
 
     def _handle(self, name: str, entries: Sequence[Entry]) -> int:
         puts = [entry for entry in entries if entry.operation == "put"]
@@ -156,15 +158,11 @@ class Runner:
                 self._unsettled.remove(entry)
 
     def _put(self, name: str, entries: Sequence[Entry]) -> int:
-        processor = self._processors[name]
         ids = list(dict.fromkeys(id_ for entry in entries for id_ in entry.ids))
         try:
-            records = [r for r in self._load(ids) if r.payload_state != "erased"]
-            outcome = processor.process(records) if records else Outcome()
-            if outcome.annotations:
-                self._annotate(outcome.annotations)
+            outcome = self._process(name, ids)
         except Exception as error:
-            return self._all_failed(name, entries, error)
+            return self._all_failed(name, entries, error, self._put)
         refused = {failure.id: failure for failure in outcome.failures}
         good = [entry for entry in entries if refused.keys().isdisjoint(entry.ids)]
         self._outbox.done(good, self._worker)
@@ -181,21 +179,42 @@ class Runner:
                 )
         return len(refused)
 
+    def _process(self, name: str, ids: Sequence[RecordId]) -> Outcome:
+        processor = self._processors[name]
+        records = [r for r in self._load(ids) if r.payload_state != "erased"]
+        outcome = processor.process(records) if records else Outcome()
+        # What was erased on the way, its deletion perhaps processed already, must not come back.
+        there = self._exist(ids)
+        if gone := [id_ for id_ in ids if id_ not in there]:
+            processor.forget(gone)
+        if kept := [one for one in outcome.annotations if one.record_id in there]:
+            self._annotate(kept)
+        return outcome
+
     def _delete(self, name: str, entries: Sequence[Entry]) -> int:
         ids = [id_ for entry in entries for id_ in entry.ids]
         try:
             self._processors[name].forget(ids)
         except Exception as error:
-            return self._all_failed(name, entries, error)
+            return self._all_failed(name, entries, error, self._delete)
         self._outbox.done(entries, self._worker)
         return 0
 
-    def _all_failed(self, name: str, entries: Sequence[Entry], error: Exception) -> int:
+    def _all_failed(
+        self,
+        name: str,
+        entries: Sequence[Entry],
+        error: Exception,
+        again: Callable[[str, Sequence[Entry]], int],
+    ) -> int:
         # A processor's own bug is no reason to lose a record or to stop: back off, split, and in
         # the end quarantine with a code. The message may quote a value, so only the type is kept.
         code = error.code if isinstance(error, AnalectError) else type(error).__name__
         transient = isinstance(error, TransientError)
         log.warning("processing failed", processor=name, code=code, entries=len(entries))
+        if not transient and len(entries) > 1:  # no entry answers for what its neighbour holds
+            middle = len(entries) // 2
+            return again(name, entries[:middle]) + again(name, entries[middle:])
         for entry in entries:
             self._outbox.fail(entry, self._worker, code, self._clock(), transient=transient)
         return sum(len(entry.ids) for entry in entries)

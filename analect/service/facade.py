@@ -327,14 +327,14 @@ class AnalysisService:
         """Drain what is due in the caller's thread; how many records were handled."""
         return self._parts.runner.drain(processor, limit)
 
-    def process_entry(self, processor: str, seq: int) -> int:
-        """Process one entry of the outbox that came through a queue; how many records it held (0:
-        another worker has it, or it is done).
+    def process_entries(self, processor: str, job: str, seqs: Sequence[int]) -> int:
+        """Process the entries of the outbox that came through a queue as one job; how many
+        records they held (0: other workers have them, or they are done).
 
         Raises:
-            StoreUnavailable: nothing is known of the entry; it stays where it is.
+            StoreUnavailable: nothing is known of the entries; they stay where they are.
         """
-        return self._parts.runner.take(processor, seq)
+        return self._parts.runner.take(processor, job, seqs)
 
     def reprocess(self, ids: Sequence[str], processors: Sequence[str] | None = None) -> int:
         """Put records back before processors, quarantined ones too; how many records.

@@ -239,6 +239,7 @@ def _runner(
         outbox=store.outbox,
         processors=load_processors(ProcessorContext(settings, indexes, clock)),
         load=load,
+        exist=store.reads.exists,
         annotate=conclusions.keep,
         observer=telemetry.processing,
         options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),

@@ -67,7 +67,7 @@ WITH entry AS (
     VALUES (pg_current_xact_id()::text::bigint, 'put', %(ids)s, %(now)s) RETURNING seq
 ), work AS (
     INSERT INTO outbox (processor, commit_seq, operation, state, priority, attempts, not_before, created_at)
-    SELECT name, seq, 'put', 'pending', 0, 0, %(now)s, %(now)s
+    SELECT name, seq, 'put', 'pending', 1, 0, %(now)s, %(now)s
     FROM entry, unnest(%(processors)s::text[]) AS name
 )
 SELECT seq FROM entry

@@ -37,7 +37,7 @@ _ADD_VAULT = "INSERT OR IGNORE INTO vault (token, key_id, sealed) VALUES (?, ?, 
 _ADD_COMMIT = "INSERT INTO commits (txid, operation, ids, committed_at) VALUES (0, 'put', ?, ?)"
 _ADD_ENTRY = (
     "INSERT INTO outbox (processor, commit_seq, operation, state, priority, attempts, not_before, created_at) "
-    "VALUES (?, ?, 'put', 'pending', 0, 0, ?, ?)"
+    "VALUES (?, ?, 'put', 'pending', 1, 0, ?, ?)"
 )
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from analect.model.errors import EngineUnavailable, StoreUnavailable
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.tables import commits, outbox, records
@@ -34,11 +35,16 @@ from analect.store.tables import commits, outbox, records
 log = structlog.get_logger(__name__)
 
 PENDING, CLAIMED, QUARANTINED = "pending", "claimed", "quarantined"
-INTERACTIVE, BACKLOG = 0, 1
+INTERACTIVE, COMMITTED, BACKLOG = 0, 1, 2
+"""What someone waits for goes before what was just committed, and that before a reprocessing of
+everything.
+"""
 WORKER_LOST = "worker_lost"
 """The code of an entry whose workers kept falling silent."""
-QUEUE = "queue"
-"""Who holds an entry that was put into the queue and that no worker has taken up yet."""
+QUEUE = "queue:"
+"""Who holds an entry that waits in the queue: this and the name of the job it waits in."""
+ALONE = 3
+"""An entry whose workers fell silent so often shares no batch: it may be what silenced them."""
 
 _LOOK_AT = 100
 """Entries considered in one claim: each is locked for the moment on Postgres."""
@@ -47,8 +53,13 @@ _PER_QUESTION = 500
 _PER_ENTRY = 500
 """Records of one entry made by :meth:`Outbox.requeue`."""
 
-_ids = func.coalesce(outbox.c.ids, commits.c.ids)
-_entries = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
+_NOBODYS_FAULT = frozenset({StoreUnavailable.code, EngineUnavailable.code})
+"""A record is never given up because something was away."""
+
+ids_held = func.coalesce(outbox.c.ids, commits.c.ids)
+with_commits = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
+alone = and_(outbox.c.attempts >= ALONE, func.coalesce(outbox.c.error_code, "") == WORKER_LOST)
+"""Whether an entry is processed by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +151,26 @@ class Outbox:
             connection.execute(update(outbox).where(outbox.c.seq.in_(seqs)).values(lease))
             return _load(connection, outbox.c.seq.in_(seqs))
 
-    def take(self, seq: int, processor: str, worker: str, now: Micros) -> Entry | None:
-        """Take over an entry that waits in the queue; None when it does so no longer.
+    def take(
+        self, job: str, seqs: Sequence[int], processor: str, worker: str, now: Micros
+    ) -> list[Entry]:
+        """Take over those of these entries that still wait in the queue for ``job``.
 
-        Of several jobs for the same entry one gets it.
+        A job that comes twice, or late, gets nothing.
         """
         waiting = and_(
-            outbox.c.seq == seq,
+            outbox.c.seq.in_(seqs),
             outbox.c.processor == processor,
             outbox.c.state == CLAIMED,
-            outbox.c.claimed_by == QUEUE,
+            outbox.c.claimed_by == QUEUE + job,
         )
         lease = {"claimed_by": worker, "claimed_at": now}
         with write_transaction(self._engine, durable=False) as connection:
-            if not connection.execute(update(outbox).where(waiting).values(lease)).rowcount:
-                return None
-            return _load(connection, outbox.c.seq == seq)[0]
+            taken = connection.execute(
+                update(outbox).where(waiting).values(lease).returning(outbox.c.seq)
+            )
+            found = list(taken.scalars())
+            return _load(connection, outbox.c.seq.in_(found)) if found else []
 
     def done(self, entries: Sequence[Entry], worker: str) -> int:
         """Remove what is finished; how many were still ``worker``'s to finish."""
@@ -214,12 +229,12 @@ class Outbox:
 
     def _release(self, connection: Connection, entries: Sequence[Entry], now: Micros) -> None:
         # Nobody touched what waited in the queue: that is no attempt.
-        untouched = [entry.seq for entry in entries if entry.claimed_by == QUEUE]
+        untouched = [entry.seq for entry in entries if _in_queue(entry)]
         again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
         connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(again))
         for entry in entries:
             # A record that kills its worker never reports a failure: the loss counts as one.
-            if entry.claimed_by != QUEUE:
+            if not _in_queue(entry):
                 self._settle(connection, entry, (), WORKER_LOST, now, transient=True)
 
     def requeue(
@@ -266,12 +281,12 @@ class Outbox:
             # An entry is made after its records were received: older ones need no look inside.
             question = (
                 select(outbox.c.seq)
-                .select_from(_entries)
+                .select_from(with_commits)
                 .where(
                     outbox.c.processor.in_(processors),
                     outbox.c.state.in_((PENDING, CLAIMED)),
                     outbox.c.created_at >= since,
-                    or_(*(holds(_ids, id_bytes(record_id)) > 0 for record_id in ids)),
+                    or_(*(holds(ids_held, id_bytes(record_id)) > 0 for record_id in ids)),
                 )
                 .limit(1)
             )
@@ -325,10 +340,10 @@ class Outbox:
         """Entries to take, locked on Postgres: as many as hold about ``limit`` records."""
         chosen: list[int] = []
         held = 0
-        for priority in (INTERACTIVE, BACKLOG):
+        for priority in (INTERACTIVE, COMMITTED, BACKLOG):
             rows = connection.execute(
-                select(outbox.c.seq, func.length(_ids))
-                .select_from(_entries)
+                select(outbox.c.seq, func.length(ids_held), alone)
+                .select_from(with_commits)
                 .where(
                     outbox.c.processor == processor,
                     outbox.c.state == PENDING,
@@ -339,11 +354,13 @@ class Outbox:
                 .limit(min(limit, _LOOK_AT))
                 .with_for_update(skip_locked=True, of=outbox)
             )
-            for seq, size in rows:
-                if chosen and held + size // 16 > limit:
+            for seq, size, by_itself in rows:
+                if chosen and (by_itself or held + size // 16 > limit):
                     return chosen
                 chosen.append(seq)
                 held += size // 16
+                if by_itself:
+                    return chosen
         return chosen
 
     def _settle(
@@ -360,7 +377,8 @@ class Outbox:
         attempts = entry.attempts + 1
         ids = failed or entry.ids
         follow: list[dict[str, Any]] = []
-        if transient and attempts < self._retry.attempts:
+        patient = code in _NOBODYS_FAULT and len(ids) == 1
+        if transient and (patient or attempts < self._retry.attempts):
             follow.append(_again(entry, ids, attempts, now + self._wait(attempts), code))
         elif not transient and failed:
             follow += [_poison(entry, record_id, attempts, code) for record_id in failed]
@@ -425,8 +443,8 @@ def _poison(entry: Entry, record_id: RecordId, attempts: int, code: str) -> dict
 
 def _load(connection: Connection, where: Any) -> list[Entry]:
     rows = connection.execute(
-        select(outbox, _ids.label("covered"))
-        .select_from(_entries)
+        select(outbox, ids_held.label("covered"))
+        .select_from(with_commits)
         .where(where)
         .order_by(outbox.c.priority, outbox.c.not_before, outbox.c.seq)
     )
@@ -445,6 +463,10 @@ def _load(connection: Connection, where: Any) -> list[Entry]:
         )
         for row in rows
     ]
+
+
+def _in_queue(entry: Entry) -> bool:
+    return (entry.claimed_by or "").startswith(QUEUE)
 
 
 def _split(raw: bytes) -> tuple[RecordId, ...]:

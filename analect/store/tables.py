@@ -130,7 +130,9 @@ outbox = Table(
     Column("ids", LargeBinary, comment="16 bytes a record: a part of a commit, or a reprocessing"),
     Column("operation", String(8), nullable=False, comment="put or delete"),
     Column("state", String(12), nullable=False, comment="pending, claimed or quarantined"),
-    Column("priority", SmallInteger, nullable=False, comment="0 interactive, 1 backlog"),
+    Column(
+        "priority", SmallInteger, nullable=False, comment="0 interactive, 1 committed, 2 backlog"
+    ),
     Column("attempts", Integer, nullable=False),
     Column("not_before", BigInteger, nullable=False),
     Column("claimed_by", Text),

@@ -16,7 +16,7 @@ import structlog
 from analect.model.errors import AnalectError, EngineUnavailable
 from analect.model.ids import Clock
 from analect.settings import Settings
-from analect.store.handover import Handover
+from analect.store.handover import Bundle, Handover
 from analect.store.leader import Leadership
 from analect.store.outbox import Outbox
 from analect.telemetry.queue import QueueMetrics
@@ -27,18 +27,23 @@ log = structlog.get_logger(__name__)
 _FULL_SECONDS = 0.05
 """How soon to look again at a queue that was full."""
 _RETRY_SECONDS = 1.0
-_AT_ONCE = 500
 _LOOK_AFTER_SECONDS = 5.0
+_SMALL_JOBS = 4
+"""Most jobs that wait with room left in them: while workers are busy with these, what is
+committed shares the next one. A job costs a worker about as much as ten records do.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherOptions:
-    """``jobs_waiting``: most jobs in a queue. ``poll``: seconds between looks for work nobody told
-    of. ``lease``: seconds after which a worker's claim goes back. ``grace``: seconds after which
-    an entry without a job counts as lost. ``sweep``: seconds between looks for what was lost.
+    """``jobs_waiting``: most jobs in a queue. ``batch_size``: records of a job, about. ``poll``:
+    seconds between looks for work nobody told of. ``lease``: seconds after which a worker's claim
+    goes back. ``grace``: seconds after which an entry without a job counts as lost. ``sweep``:
+    seconds between looks for what was lost.
     """
 
-    jobs_waiting: int = 200
+    jobs_waiting: int = 50
+    batch_size: int = 500
     poll: float = 1.0
     lease: float = 300.0
     grace: float = _LOOK_AFTER_SECONDS
@@ -51,6 +56,7 @@ class DispatcherOptions:
         short = min(_LOOK_AFTER_SECONDS, lease / 2)
         return cls(
             settings.queue.jobs_waiting,
+            settings.processing.batch_size,
             settings.queue.poll_seconds,
             lease,
             grace=short,
@@ -116,28 +122,39 @@ class Dispatcher:
         now = self._clock()
         returned = self._outbox.release_stale(now, older_than=_micros(self._options.lease))
         for name in self._processors:
-            waiting = self._handover.waiting(name, now - _micros(self._options.grace))
-            returned += self._handover.give_back(self._queues.missing(name, waiting))
+            jobs = self._handover.jobs(name, now - _micros(self._options.grace))
+            returned += self._handover.give_back(name, self._queues.missing(name, jobs))
             self._metrics.jobs(name, self._queues.counts(name))
         self._metrics.returned(returned)
         self._metrics.up.set(1)
         return returned
 
     def dispatch(self) -> bool:
-        """Fill the queues; whether there is more than fits.
+        """Fill the queues; whether there may be more to put into them soon.
 
         Raises:
             StoreUnavailable: the database does not answer.
             EngineUnavailable: the queue's server does not answer; nothing is lost.
         """
-        more = False
-        for name in self._processors:
-            room = min(self._options.jobs_waiting - self._queues.waiting(name), _AT_ONCE)
-            seqs = self._handover.claim(name, room, self._clock()) if room > 0 else []
-            if seqs:
-                self._enqueue(name, seqs)
-            more = more or len(seqs) >= room
-        return more
+        filled = [self._fill(name) for name in self._processors]
+        return any(filled)
+
+    def _fill(self, name: str) -> bool:
+        waiting = self._queues.waiting(name)
+        room = self._options.jobs_waiting - waiting
+        if room <= 0:
+            return True
+        partial = max(0, _SMALL_JOBS - waiting)
+        bundles = self._handover.claim(
+            name,
+            room=room,
+            partial=partial,
+            batch=self._options.batch_size,
+            now=self._clock(),
+        )
+        if bundles:
+            self._enqueue(name, bundles)
+        return bool(bundles) or not partial
 
     def _turn(self) -> None:
         swept = self._swept_at
@@ -147,14 +164,14 @@ class Dispatcher:
         more = self.dispatch()
         self._leadership.wait(_FULL_SECONDS if more else self._options.poll)
 
-    def _enqueue(self, name: str, seqs: Sequence[int]) -> None:
+    def _enqueue(self, name: str, bundles: Sequence[Bundle]) -> None:
         try:
-            self._queues.enqueue(name, seqs)
+            self._queues.enqueue(name, bundles)
         except EngineUnavailable:
             # Some of the jobs may be there all the same: they will find their entries gone on.
-            self._handover.give_back(seqs)
+            self._handover.give_back(name, [bundle.job for bundle in bundles])
             raise
-        self._metrics.enqueued(name, len(seqs))
+        self._metrics.enqueued(name, sum(len(bundle.seqs) for bundle in bundles))
 
     def _set_lead(self, *, leads: bool) -> None:
         if leads != self.leads:

@@ -68,7 +68,7 @@ def work_on(settings: Settings, processor: str, *, on_ready: OnReady) -> None:
             raise NotFound(
                 f"no processor {processor!r}; there are: {', '.join(names)}", field="processor"
             )
-        take = partial(process.service.process_entry, processor)
+        take = partial(process.service.process_entries, processor)
         status = {"processor": lambda: processor}
         with process.answering(status, on_ready), _stopped_by_signals(process.stop):
             work(process.queues.queue(processor), take, process.stop)

@@ -1,6 +1,7 @@
 """The RQ queues: one a processor, on a Redis or Valkey server that may lose everything.
 
-A job carries the number of an outbox entry and nothing else; what RQ keeps of a failure is a code.
+A job carries its name and the numbers of outbox entries, nothing else; what RQ keeps of a failure
+is a code.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rq.serializers import JSONSerializer
 
 from analect.model.errors import ConfigurationError, EngineUnavailable
 from analect.settings import Settings
+from analect.store.handover import Bundle
 
 JOB = "analect_processors.worker.handle"
 """What a job calls."""
@@ -93,34 +95,35 @@ class JobQueues:
         with translating():
             return int(self.queue(processor).count)
 
-    def enqueue(self, processor: str, seqs: Sequence[int]) -> None:
-        """A job for each of these entries, behind those that are there."""
+    def enqueue(self, processor: str, bundles: Sequence[Bundle]) -> None:
+        """A job for each of these bundles, behind those that are there; an urgent one before."""
         jobs = [
             Queue.prepare_data(
                 JOB,
-                args=[seq],
+                args=[bundle.job, list(bundle.seqs)],
                 timeout=_NO_LIMIT,
                 result_ttl=0,
                 failure_ttl=_KEEP_FAILURES_SECONDS,
-                description=f"entry {seq}",
-                job_id=self._job_id(processor, seq),
+                description=f"{len(bundle.seqs)} entries",
+                job_id=self._job_id(processor, bundle.job),
+                at_front=bundle.urgent,
             )
-            for seq in seqs
+            for bundle in bundles
         ]
         with translating():
             self.queue(processor).enqueue_many(jobs)
 
-    def missing(self, processor: str, seqs: Sequence[int]) -> list[int]:
-        """Those of these entries for which there is no job any more, or only a failed one."""
-        if not seqs:
+    def missing(self, processor: str, jobs: Sequence[str]) -> list[str]:
+        """Those of these jobs that are not there any more, or have failed."""
+        if not jobs:
             return []
         with translating(), self._connection.pipeline(transaction=False) as pipeline:
-            for seq in seqs:
-                pipeline.hget(Job.key_for(self._job_id(processor, seq)), "status")
+            for job in jobs:
+                pipeline.hget(Job.key_for(self._job_id(processor, job)), "status")
             states = pipeline.execute()
         return [
-            seq
-            for seq, state in zip(seqs, states, strict=True)
+            job
+            for job, state in zip(jobs, states, strict=True)
             if state not in {b"queued", b"started"}
         ]
 
@@ -134,5 +137,5 @@ class JobQueues:
                 "failed": int(queue.failed_job_registry.get_job_count(cleanup=False)),
             }
 
-    def _job_id(self, processor: str, seq: int) -> str:
-        return f"{self._prefix}-{processor}-{seq}"
+    def _job_id(self, processor: str, job: str) -> str:
+        return f"{self._prefix}-{processor}-{job}"

@@ -1,13 +1,13 @@
 """An RQ worker of one queue, which is one processor's.
 
-The entry's own lease decides whether a job still has anything to do: a job that comes twice, or
-late, finds that its entry is taken or gone. Retries, splits and quarantine are the outbox's.
+The entries' own leases decide whether a job still has anything to do: a job that comes twice, or
+late, finds that its entries are taken or gone. Retries, splits and quarantine are the outbox's.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -24,8 +24,8 @@ from analect.model.errors import AnalectError
 
 log = structlog.get_logger(__name__)
 
-Take = Callable[[int], int]
-"""Process the entry of this number; how many records it held."""
+Take = Callable[[str, Sequence[int]], int]
+"""Process the entries of a job, by its name and their numbers; how many records they held."""
 
 _RETRY_SECONDS = 1.0
 _WORKER_TTL_SECONDS = 60
@@ -37,14 +37,14 @@ class JobFailed(Exception):
     """What RQ may know of a failure: a code."""
 
 
-def handle(seq: int) -> None:
-    """Process one entry: what a job calls, by name, in a process where :func:`work` runs.
+def handle(job: str, seqs: Sequence[int]) -> None:
+    """Process a job's entries: what RQ calls, by name, in a process where :func:`work` runs.
 
     Raises:
-        JobFailed: the store was away; the entry comes again.
+        JobFailed: the store was away; the entries come again.
     """
     try:
-        _present[-1](seq)
+        _present[-1](job, seqs)
         code = None
     except AnalectError as error:
         code = error.code

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,7 +18,17 @@ from analect.store.engine import open_engine, read_transaction, write_transactio
 from analect.store.handover import Handover
 from analect.store.leader import Announcer, Leadership
 from analect.store.migrate import migrate
-from analect.store.outbox import QUEUE, Outbox, Retry, _load
+from analect.store.outbox import (
+    ALONE,
+    BACKLOG,
+    COMMITTED,
+    INTERACTIVE,
+    QUEUE,
+    WORKER_LOST,
+    Outbox,
+    Retry,
+    _load,
+)
 from analect.store.tables import commits, outbox
 from analect.telemetry.metrics import Telemetry
 
@@ -80,14 +90,14 @@ class World:
             clock=lambda: self.now,
         )
 
-    def commit(self, count=1):
+    def commit(self, count=1, *, size=1, priority=COMMITTED):
         for _ in range(count):
-            ids = id_bytes(new_id(self.now, lambda size: time.time_ns().to_bytes(size, "big")))
+            ids = b"".join(id_bytes(new_id(self.now, os.urandom)) for _ in range(size))
             with write_transaction(self.engine) as connection:
                 row = {"txid": 0, "operation": "put", "ids": ids, "committed_at": self.now}
                 seq = connection.execute(commits.insert().values(row)).inserted_primary_key[0]
                 entry = {"processor": "text", "commit_seq": seq, "operation": "put"}
-                entry |= {"state": "pending", "priority": 0, "attempts": 0}
+                entry |= {"state": "pending", "priority": priority, "attempts": 0}
                 entry |= {"not_before": self.now, "created_at": self.now}
                 connection.execute(outbox.insert().values(entry))
 
@@ -106,23 +116,82 @@ def world(postgres, connection):
 
 
 def test_a_queue_takes_so_many_and_the_rest_waits_in_the_database(world):
-    world.commit(5)
-    dispatcher = world.dispatcher(jobs_waiting=3)
+    world.commit(5, size=10)
+    dispatcher = world.dispatcher(jobs_waiting=3, batch_size=10)
     assert dispatcher.dispatch() is True
     assert dispatcher.dispatch() is True
     assert [row.state for row in world.rows()] == ["claimed"] * 3 + ["pending"] * 2
     assert world.queues.waiting("text") == 3
 
 
+def test_small_entries_share_a_job(world):
+    world.commit(25)
+    world.commit(1, size=30)
+    world.commit(3)
+    assert world.dispatcher(batch_size=10).dispatch() is True
+    jobs = [job.args[1] for job in world.queues.queue("text").jobs]
+    seqs = [row.seq for row in world.rows()]
+    assert jobs == [seqs[:10], seqs[10:20], seqs[20:25], [seqs[25]], seqs[26:]]
+
+
+def test_while_small_jobs_wait_what_is_committed_gathers(world):
+    dispatcher = world.dispatcher(batch_size=10)
+    for _ in range(8):
+        world.commit()
+        dispatcher.dispatch()
+    assert world.queues.waiting("text") == 4
+    world.commit(8)  # more than a job's worth waits by now
+    assert dispatcher.dispatch() is True
+    jobs = [job.args[1] for job in world.queues.queue("text").jobs]
+    assert [len(job) for job in jobs] == [1, 1, 1, 1, 10]
+
+
+def test_what_someone_waits_for_goes_first(world):
+    world.commit(2, size=10, priority=BACKLOG)
+    world.commit(1, size=10, priority=COMMITTED)
+    world.dispatcher(batch_size=10).dispatch()
+    world.commit(1, size=10, priority=INTERACTIVE)
+    world.dispatcher(batch_size=10).dispatch()
+    order = [job.args[1][0] for job in world.queues.queue("text").jobs]
+    backlog, backlog_too, committed, interactive = (row.seq for row in world.rows())
+    assert order == [interactive, committed, backlog, backlog_too]
+
+
+def test_who_may_have_killed_a_worker_travels_alone(world):
+    world.commit(3)
+    with write_transaction(world.engine) as connection:
+        second = sorted(row.seq for row in world.rows())[1]
+        lost = {"attempts": ALONE, "error_code": WORKER_LOST}
+        connection.execute(outbox.update().where(outbox.c.seq == second).values(lost))
+    assert [len(entry) for entry in (world.outbox.claim("text", "one", 10, NOW),)] == [1]
+    world.outbox.release_of("one", NOW)
+    world.dispatcher().dispatch()
+    assert [len(job.args[1]) for job in world.queues.queue("text").jobs] == [1, 1, 1]
+
+
 def test_of_two_jobs_for_an_entry_one_gets_it(world):
     world.commit()
     world.dispatcher().dispatch()
     (row,) = world.rows()
-    assert row.claimed_by == QUEUE
-    entry = world.outbox.take(row.seq, "text", "one", NOW)
-    assert world.outbox.take(row.seq, "text", "two", NOW) is None
+    job = row.claimed_by.removeprefix(QUEUE)
+    assert world.queues.queue("text").jobs[0].args == [job, [row.seq]]
+    (entry,) = world.outbox.take(job, [row.seq], "text", "one", NOW)
+    assert world.outbox.take(job, [row.seq], "text", "two", NOW) == []
     assert world.outbox.done([entry], "one") == 1
-    assert world.outbox.take(row.seq, "text", "two", NOW) is None
+    assert world.outbox.take(job, [row.seq], "text", "two", NOW) == []
+
+
+def test_a_job_from_before_has_no_effect(world, connection):
+    world.commit()
+    dispatcher = world.dispatcher()
+    dispatcher.dispatch()
+    (before,) = world.rows()
+    connection.flushall()
+    world.now += 10 * SECOND
+    dispatcher.sweep()
+    dispatcher.dispatch()
+    job = before.claimed_by.removeprefix(QUEUE)
+    assert world.outbox.take(job, [before.seq], "text", "late", world.now) == []
 
 
 def test_a_worker_that_lost_its_lease_has_no_effect(world):
@@ -130,13 +199,15 @@ def test_a_worker_that_lost_its_lease_has_no_effect(world):
     dispatcher = world.dispatcher(lease=10)
     dispatcher.dispatch()
     (row,) = world.rows()
-    late = world.outbox.take(row.seq, "text", "late", NOW)
+    job = row.claimed_by.removeprefix(QUEUE)
+    (late,) = world.outbox.take(job, [row.seq], "text", "late", NOW)
     world.now += 20 * SECOND
     assert dispatcher.sweep() == 1
     world.now += 20 * SECOND
     dispatcher.dispatch()
     (again,) = world.rows()
-    assert (again.attempts, again.claimed_by) == (1, QUEUE)
+    assert again.attempts == 1
+    assert again.claimed_by.startswith(QUEUE)
     assert world.outbox.done([late], "late") == 0
     world.outbox.fail(late, "late", "broken", world.now, transient=False)
     assert [row.seq for row in world.rows()] == [again.seq]
@@ -169,11 +240,11 @@ def test_a_queue_that_is_away_leaves_the_entries_due(world):
 
 def test_what_is_kept_of_a_failure_is_a_code(world, connection, capfd):
     world.commit(3)
-    world.dispatcher().dispatch()
+    world.dispatcher(batch_size=1).dispatch()
     seen = []
 
-    def take(seq):
-        seen.append(seq)
+    def take(_job, seqs):
+        seen.extend(seqs)
         if len(seen) == 1:
             raise StoreUnavailable(f"away {SECRET}")
         if len(seen) == 2:
@@ -227,6 +298,7 @@ def test_a_poison_record_stops_nothing(world):
         outbox=world.outbox,
         processors={"text": picky},
         load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
+        exist=lambda ids: ids,
         annotate=lambda _: None,
         observer=Deaf(),
         options=RunnerOptions(),
