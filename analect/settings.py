@@ -129,6 +129,14 @@ class Processing(_Group):
     lease_seconds: Seconds = 300.0
 
 
+class Limits(_Group):
+    """How much of one processor's work is done at once; what is not said is as for all."""
+
+    batch_size: Positive | None = None
+    concurrency: Positive | None = None
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
 class Queue(_Group):
     """The queue between dispatcher and workers, on a Redis or Valkey server."""
 
@@ -219,6 +227,7 @@ class Settings(BaseSettings):
     keys: Keys = Keys()
     index: Index = Index()
     processing: Processing = Processing()
+    processors: dict[str, Limits] = Field(default_factory=dict)
     queue: Queue = Queue()
     objects: Objects = Objects()
     embeddings: Embeddings = Embeddings()
@@ -274,6 +283,12 @@ class Settings(BaseSettings):
         if self.queue.url is not None:
             return self.queue.url.get_secret_value()
         return f"redis://{self.queue.host}:{self.queue.port}/0" if self.queue.host else None
+
+    def limits(self, processor: str) -> Limits:
+        """Those of one processor, its batch size filled in."""
+        said = self.processors.get(processor, Limits())
+        size = said.batch_size or self.processing.batch_size
+        return said.model_copy(update={"batch_size": size})
 
     def _whereabouts(self) -> str:
         if self.database_url is None:

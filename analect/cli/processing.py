@@ -36,9 +36,25 @@ def process(
     session: Session,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
     processor: Processor = None,
+    pause: Annotated[
+        str | None,
+        typer.Option(
+            "--pause",
+            metavar="NAME",
+            help="Begin nothing of this processor any more, in any process.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="NAME", help="Let it go on.", show_default=False),
+    ] = None,
 ) -> None:
-    """Process what waits (indexing), then stop."""
+    """Process what waits (indexing), then stop; or pause and resume a processor."""
     need_store(session, "process")
+    if pause is not None or resume is not None:
+        _switch(session, pause, resume)
+        return
     done = 0
     with session.service() as service, session.out.progress("processing") as progress:
         while limit is None or done < limit:
@@ -49,6 +65,17 @@ def process(
             done += handled
             progress(done, limit)
     session.out.value({"processed": done})
+
+
+def _switch(session: Session, pause: str | None, resume: str | None) -> None:
+    if pause == resume:
+        raise InvalidInput("pause one processor and resume another", field="pause")
+    with session.service() as service:
+        if pause is not None:
+            service.pause(pause)
+        if resume is not None:
+            service.resume(resume)
+        session.out.value({"paused": sorted(service.store.pauses.paused())})
 
 
 def reprocess(

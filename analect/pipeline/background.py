@@ -71,6 +71,7 @@ class BackgroundProcessing:
                     self._runner.drain(
                         stop=self._stopping.is_set,
                         after=lambda worked: self._stopping.wait(self._rest(worked)),
+                        pause=self._stopping.wait,
                     )
             except AnalectError as error:
                 log.warning("processing paused", code=error.code, retry_in=self._interval)

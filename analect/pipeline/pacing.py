@@ -1,4 +1,6 @@
-"""Indexing makes way for writing: callers wait for the one, nobody for the other."""
+"""How fast processors go: they make way for writing, keep to their rates, and let an engine that is
+away come back.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +34,51 @@ class Pace:
             return 0.0
         busy = min(1.0, (written - written_before) / (now - before))
         return min(LONGEST, worked * MOST * max(0.0, busy - FREE) / (1 - FREE))
+
+
+FIRST_REST = 0.25
+LONGEST_REST = 10.0
+
+
+class Rate:
+    """At most so many records a second; a second's worth may be saved up."""
+
+    def __init__(self, per_second: float, *, clock: Callable[[], float] = monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._seen = clock()
+        self._left = max(1.0, per_second)
+
+    def left(self) -> int:
+        """Records that may be begun now; below one, none."""
+        now = self._clock()
+        most = max(1.0, self._per_second)
+        self._left = min(most, self._left + (now - self._seen) * self._per_second)
+        self._seen = now
+        return int(self._left)
+
+    def spend(self, records: int) -> None:
+        """So many were begun; more than were left makes the next ones wait longer."""
+        self._left -= records
+
+
+class Away:
+    """How long to leave an engine alone that did not answer: longer each time it does not."""
+
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._rest = 0.0
+        self._until = 0.0
+
+    def failed(self) -> None:
+        """It did not answer."""
+        self._rest = min(LONGEST_REST, max(FIRST_REST, self._rest * 2))
+        self._until = self._clock() + self._rest
+
+    def answered(self) -> None:
+        """It is there."""
+        self._rest = self._until = 0.0
+
+    def left(self) -> float:
+        """Seconds until it should be tried again."""
+        return max(0.0, self._until - self._clock()) if self._until else 0.0

@@ -39,6 +39,11 @@ class Outcome:
     annotations: Sequence[Annotation] = ()
 
 
+def needs_of(processor: Processor) -> tuple[str, ...]:
+    """The processors that must have done with a record before this one."""
+    return tuple(getattr(processor, "needs", ()))
+
+
 @runtime_checkable
 class Processor(Protocol):
     """Derives something from records."""

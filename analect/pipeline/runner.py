@@ -10,28 +10,39 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Protocol
 
 import structlog
 
-from analect.model.errors import AnalectError, NotFound, StoreUnavailable, TransientError
+from analect.model.errors import (
+    AnalectError,
+    EngineUnavailable,
+    NotFound,
+    StoreUnavailable,
+    TransientError,
+)
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Annotation
 from analect.model.record import Record
+from analect.pipeline.pacing import Away, Rate
 from analect.pipeline.processor import Outcome, Processor
+from analect.settings import Limits
 from analect.store.outbox import Entry, Outbox
 
 log = structlog.get_logger(__name__)
 
+_RATE_SECONDS = 0.05
+"""How soon to look again at a processor whose rate is used up."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """``batch_size``: records handed to a processor at once, about. ``lease``: seconds after which
-    an entry claimed by a worker that went silent goes back.
+    """``limits``: how much of a processor's work is done at once, by its name. ``lease``: seconds
+    after which an entry claimed by a worker that went silent goes back.
     """
 
-    batch_size: int = 500
+    limits: Callable[[str], Limits] = lambda _name: Limits(batch_size=500)
     lease: float = 300.0
 
 
@@ -69,6 +80,9 @@ class Runner:
         self._worker = worker
         self._clock = clock
         self._unsettled: deque[Entry] = deque()
+        rates = {name: options.limits(name).rate for name in processors}
+        self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
+        self._away = {name: Away() for name in processors}
 
     @property
     def processors(self) -> Mapping[str, Processor]:
@@ -81,6 +95,7 @@ class Runner:
         limit: int | None = None,
         stop: Callable[[], bool] = lambda: False,
         after: Callable[[float], object] = lambda _seconds: None,
+        pause: Callable[[float], object] = sleep,
     ) -> int:
         """Process what is due, all processors in turn; how many record-steps were done.
 
@@ -89,6 +104,7 @@ class Runner:
             limit: stop after about so many.
             stop: asked between batches.
             after: told of the seconds that each batch took; may wait.
+            pause: waits so many seconds, when nothing else is left than what a rate holds back.
 
         Raises:
             NotFound: there is no such processor.
@@ -105,22 +121,46 @@ class Runner:
         busy = True
         while busy and not stop() and (limit is None or handled < limit):
             busy = False
+            held_back = False
             for name in names:
-                room = self._options.batch_size if limit is None else limit - handled
-                if room <= 0:
+                room = None if limit is None else limit - handled
+                if room is not None and room <= 0:
                     break
                 started = perf_counter()
-                count = self.step(name, min(room, self._options.batch_size))
+                count = self.step(name, room)
                 if count:
                     after(perf_counter() - started)
-                busy = busy or count > 0
-                handled += count
+                held_back = held_back or count is None
+                busy = busy or bool(count)
+                handled += count or 0
+            if held_back and not busy:
+                pause(_RATE_SECONDS)
+                busy = True
         return handled
 
-    def step(self, name: str, batch_size: int) -> int:
-        """One claim of one processor; how many records it held (0: nothing was due)."""
-        entries = self._outbox.claim(name, self._worker, batch_size, self._clock())
-        return self._handle(name, entries) if entries else 0
+    def step(self, name: str, limit: int | None = None) -> int | None:
+        """One claim of one processor, of about ``limit`` records at most; how many it held (0:
+        nothing was due, or its engine is away; None: its rate allows none now).
+        """
+        rate = self._rates.get(name)
+        size = self._options.limits(name).batch_size or 1
+        if limit is not None:
+            size = min(size, limit)
+        if rate is not None:
+            size = min(size, rate.left())
+        if size <= 0:
+            return None
+        if self._away[name].left():
+            return 0
+        entries = self._outbox.claim(name, self._worker, size, self._clock())
+        count = self._handle(name, entries) if entries else 0
+        if rate is not None:
+            rate.spend(count)
+        return count
+
+    def resting(self, name: str) -> float:
+        """Seconds to leave a processor alone, for its engine is away; mostly none."""
+        return self._away[name].left()
 
     def take(self, name: str, job: str, seqs: Sequence[int]) -> int:
         """Process those of these entries that wait in the queue for ``job``; how many records they
@@ -183,6 +223,7 @@ class Runner:
         processor = self._processors[name]
         records = [r for r in self._load(ids) if r.payload_state != "erased"]
         outcome = processor.process(records) if records else Outcome()
+        self._away[name].answered()
         # What was erased on the way, its deletion perhaps processed already, must not come back.
         there = self._exist(ids)
         if gone := [id_ for id_ in ids if id_ not in there]:
@@ -211,6 +252,8 @@ class Runner:
         # the end quarantine with a code. The message may quote a value, so only the type is kept.
         code = error.code if isinstance(error, AnalectError) else type(error).__name__
         transient = isinstance(error, TransientError)
+        if isinstance(error, EngineUnavailable):
+            self._away[name].failed()
         log.warning("processing failed", processor=name, code=code, entries=len(entries))
         if not transient and len(entries) > 1:  # no entry answers for what its neighbour holds
             middle = len(entries) // 2

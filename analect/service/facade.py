@@ -336,6 +336,30 @@ class AnalysisService:
         """
         return self._parts.runner.take(processor, job, seqs)
 
+    def resting(self, processor: str) -> float:
+        """Seconds to leave a processor alone because its engine is away; mostly none."""
+        return self._parts.runner.resting(processor)
+
+    def pause(self, processor: str) -> None:
+        """Begin nothing of this processor any more, in any process, until :meth:`resume`. What is
+        committed for it waits.
+
+        Raises:
+            NotFound: no such processor.
+        """
+        self._check_processors([processor])
+        self._parts.store.pauses.pause(processor)
+
+    def resume(self, processor: str) -> None:
+        """Let a paused processor go on.
+
+        Raises:
+            NotFound: no such processor.
+        """
+        self._check_processors([processor])
+        self._parts.store.pauses.resume(processor)
+        self._parts.background.wake()
+
     def reprocess(self, ids: Sequence[str], processors: Sequence[str] | None = None) -> int:
         """Put records back before processors, quarantined ones too; how many records.
 

@@ -41,6 +41,7 @@ class Status:
         """As one JSON object; it holds no value of anyone's."""
         now = self._clock()
         depth = self._store.outbox.depth()
+        paused = self._store.pauses.paused()
         newest = self._store.reads.list(RecordFilter(), PageRequest(limit=1)).items
         engine = self._store.engine
         return {
@@ -52,7 +53,10 @@ class Status:
                 "newest": _time(newest[0].record.occurred_at) if newest else None,
                 "bytes": self._store.size(),
             },
-            "processors": {name: _backlog(one, now) for name, one in sorted(depth.items())},
+            "processors": {
+                name: {**_backlog(depth.get(name, Depth()), now), "paused": name in paused}
+                for name in sorted({*depth, *paused})
+            },
             "indexes": {name: self._index(name) for name, _ in self._indexes.present()},
             "quarantine": [
                 {"processor": one.processor, "record": one.record_id, "code": one.code}
@@ -68,12 +72,14 @@ class Status:
         for path, size in _files(folder):
             part = re.split(r"[.-]", path.name)[0]
             sizes[part] = sizes.get(part, 0) + size
+        depth = self._store.outbox.depth()
         return StoreState(
             sizes=sizes,
             backlog={
                 name: Backlog(one.entries, one.quarantined, _age(one.oldest, now))
-                for name, one in self._store.outbox.depth().items()
+                for name, one in depth.items()
             },
+            paused=frozenset(self._store.pauses.paused()),
             records=count_records(self._store.engine),
             data_keys=count_keys(self._store.engine),
         )

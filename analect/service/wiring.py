@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from analect.model.ids import Clock, Micros, RandomBytes, RecordId
 from analect.model.record import Record
 from analect.pipeline.background import BackgroundProcessing
 from analect.pipeline.pacing import Pace
-from analect.pipeline.processor import ProcessorContext
-from analect.pipeline.registry import load_processors
+from analect.pipeline.processor import Processor, ProcessorContext, needs_of
+from analect.pipeline.registry import followers, load_processors
 from analect.pipeline.runner import Runner, RunnerOptions
 from analect.pipeline.workers import release_dead, worker_name
 from analect.privacy.detect import PrivacyOptions
@@ -46,6 +46,7 @@ from analect.store.key_rows import SqlKeyRows
 from analect.store.leader import Announcer
 from analect.store.migrate import migrate
 from analect.store.outbox import Retry
+from analect.store.shared_clock import SharedClock
 from analect.store.store import Store
 from analect.store.vault import VaultRows
 from analect.telemetry.metrics import Telemetry
@@ -100,16 +101,19 @@ def wire(
     engine = open_engine(database_url(settings))
     stack.callback(engine.dispose)
     migrate(engine)
+    clock = shared = SharedClock(engine, clock)
     keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=random_bytes)
     cursors = Cursors(keys.pseudonym_key)
-    store = _store(settings, engine, cursors, clock=clock, telemetry=telemetry)
+    indexes = open_indexes(settings, settings.home / INDEXES)
+    stack.callback(indexes.close)
+    processors = load_processors(ProcessorContext(settings, indexes, clock))
+    following = followers(processors)
+    store = _store(settings, engine, cursors, followers=following, clock=clock, telemetry=telemetry)
     stack.callback(store.close)
     for_records = BufferedRandom(random_bytes)
     sealer = Sealer(for_records)
     opener = Opener(keys, sealer)
     pseudonymiser = _pseudonymiser(settings, keys.pseudonym_key)
-    indexes = open_indexes(settings, settings.home / INDEXES)
-    stack.callback(indexes.close)
 
     def load(ids: Sequence[RecordId]) -> list[Record]:
         return opener.open(store.reads.get(ids))
@@ -118,7 +122,7 @@ def wire(
     runner = _runner(
         settings,
         store=store,
-        indexes=indexes,
+        processors=processors,
         load=load,
         conclusions=conclusions,
         telemetry=telemetry,
@@ -152,7 +156,7 @@ def wire(
         indexes=indexes,
         upkeep=upkeep,
         eraser=eraser,
-        clock=clock,
+        clock=shared,
     )
     stack.callback(background.stop, settings.http.shutdown_seconds / 4)
     store.on_commit(background.wake)
@@ -167,7 +171,7 @@ def wire(
         keys=keys,
         sealer=sealer,
         pseudonymiser=pseudonymiser,
-        processors=names,
+        processors=[name for name in names if not needs_of(processors[name])],
         omit_services=frozenset(settings.privacy.omit_services),
         keep_payload=settings.privacy.keep_payload,
         vault=settings.privacy.vault,
@@ -205,12 +209,23 @@ def wire(
 
 
 def _store(
-    settings: Settings, engine: Engine, cursors: Cursors, *, clock: Clock, telemetry: Telemetry
+    settings: Settings,
+    engine: Engine,
+    cursors: Cursors,
+    *,
+    followers: Mapping[str, Sequence[str]],
+    clock: Clock,
+    telemetry: Telemetry,
 ) -> Store:
     processing = settings.processing
     retry = Retry(processing.max_attempts, first=int(processing.backoff_seconds * 1_000_000))
     return Store(
-        engine, cursors=cursors, clock=clock, retry=retry, observe=telemetry.store.committed
+        engine,
+        cursors=cursors,
+        clock=clock,
+        retry=retry,
+        followers=followers,
+        observe=telemetry.store.committed,
     )
 
 
@@ -229,7 +244,7 @@ def _runner(
     settings: Settings,
     *,
     store: Store,
-    indexes: Indexes,
+    processors: Mapping[str, Processor],
     load: Callable[[Sequence[RecordId]], list[Record]],
     conclusions: Conclusions,
     telemetry: Telemetry,
@@ -237,12 +252,12 @@ def _runner(
 ) -> Runner:
     return Runner(
         outbox=store.outbox,
-        processors=load_processors(ProcessorContext(settings, indexes, clock)),
+        processors=processors,
         load=load,
         exist=store.reads.exists,
         annotate=conclusions.keep,
         observer=telemetry.processing,
-        options=RunnerOptions(settings.processing.batch_size, settings.processing.lease_seconds),
+        options=RunnerOptions(settings.limits, settings.processing.lease_seconds),
         worker=worker_name(),
         clock=clock,
     )
@@ -257,7 +272,7 @@ def _background(
     indexes: Indexes,
     upkeep: Upkeep,
     eraser: Eraser,
-    clock: Clock,
+    clock: SharedClock,
 ) -> BackgroundProcessing:
     def first() -> None:
         release_dead(store.outbox, clock)
@@ -267,6 +282,7 @@ def _background(
         mend_indexes(indexes, upkeep)
         eraser.settle()
         keys.refresh()
+        clock.adjust()
         store.partitions.ensure_ahead(clock())
         store.documents.expire(clock())
 

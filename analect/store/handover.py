@@ -37,6 +37,7 @@ from analect.store.outbox import (
     ids_held,
     with_commits,
 )
+from analect.store.pauses import awake
 from analect.store.tables import outbox
 
 AT_ONCE = 500
@@ -110,6 +111,14 @@ class Handover:
         with read_transaction(self._engine) as connection:
             return [str(holder)[len(QUEUE) :] for holder in connection.execute(found).scalars()]
 
+    def out(self, processor: str) -> int:
+        """Jobs that wait in the queue, and workers that are at one."""
+        found = select(func.count(outbox.c.claimed_by.distinct())).where(
+            outbox.c.processor == processor, outbox.c.state == CLAIMED
+        )
+        with read_transaction(self._engine) as connection:
+            return int(connection.execute(found).scalar_one())
+
     def give_back(self, processor: str, jobs: Sequence[str]) -> int:
         """Make due again what waits in these jobs; how many entries."""
         if not jobs:
@@ -140,6 +149,7 @@ def _due(connection: Connection, processor: str, now: Micros) -> list[_Due]:
                 outbox.c.state == PENDING,
                 outbox.c.priority == priority,
                 outbox.c.not_before <= now,
+                awake(processor),
             )
             .order_by(outbox.c.not_before, outbox.c.seq)
             .limit(AT_ONCE - len(found))

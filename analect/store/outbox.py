@@ -9,7 +9,7 @@ wait for the disk.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from sqlalchemy import (
 from analect.model.errors import EngineUnavailable, StoreUnavailable
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.engine import is_postgres, read_transaction, write_transaction
+from analect.store.pauses import awake
 from analect.store.tables import commits, outbox, records
 
 log = structlog.get_logger(__name__)
@@ -119,11 +120,15 @@ class Outbox:
         engine: Engine,
         *,
         retry: Retry | None = None,
+        followers: Mapping[str, Sequence[str]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """``jitter`` gives numbers in [0, 1): waits are spread over their second half with it."""
+        """``followers``: who gets the records of an entry once a processor has done with it.
+        ``jitter`` gives numbers in [0, 1): waits are spread over their second half with it.
+        """
         self._engine = engine
         self._retry = retry or Retry()
+        self._followers = followers or {}
         self._jitter = jitter
 
     def claim(self, processor: str, worker: str, limit: int, now: Micros) -> list[Entry]:
@@ -156,13 +161,14 @@ class Outbox:
     ) -> list[Entry]:
         """Take over those of these entries that still wait in the queue for ``job``.
 
-        A job that comes twice, or late, gets nothing.
+        A job that comes twice, or late, or while the processor is paused, gets nothing.
         """
         waiting = and_(
             outbox.c.seq.in_(seqs),
             outbox.c.processor == processor,
             outbox.c.state == CLAIMED,
             outbox.c.claimed_by == QUEUE + job,
+            awake(processor),
         )
         lease = {"claimed_by": worker, "claimed_at": now}
         with write_transaction(self._engine, durable=False) as connection:
@@ -173,11 +179,15 @@ class Outbox:
             return _load(connection, outbox.c.seq.in_(found)) if found else []
 
     def done(self, entries: Sequence[Entry], worker: str) -> int:
-        """Remove what is finished; how many were still ``worker``'s to finish."""
+        """Remove what is finished, all of one processor, and leave it to those that follow; how
+        many were still ``worker``'s to finish.
+        """
         if not entries:
             return 0
         with write_transaction(self._engine, durable=False) as connection:
             leased = _leased(connection, entries, worker)
+            for name in self._followers.get(entries[0].processor, ()):
+                _follow(connection, name, leased)
             connection.execute(delete(outbox).where(outbox.c.seq.in_(leased)))
             return len(leased)
 
@@ -247,11 +257,12 @@ class Outbox:
         """Process these records again, those in quarantine included; how many entries were made."""
         if not ids or not processors:
             return 0
+        first = [name for name in processors if not self._upstream(name) & set(processors)]
         raw = [id_bytes(record_id) for record_id in ids]
         chunks = [b"".join(raw[i : i + _PER_ENTRY]) for i in range(0, len(raw), _PER_ENTRY)]
         rows = [
             _row(name, chunk, "put", now, now, priority=priority)
-            for name in processors
+            for name in first
             for chunk in chunks
         ]
         with write_transaction(self._engine) as connection:
@@ -267,8 +278,14 @@ class Outbox:
         """
         if not processors:
             return False
+        processors = list(set(processors).union(*map(self._upstream, processors)))
         chunks = (ids[i : i + _PER_QUESTION] for i in range(0, len(ids), _PER_QUESTION))
         return any(self._pending(chunk, processors) for chunk in chunks)
+
+    def _upstream(self, processor: str) -> set[str]:
+        """Those that must have done with a record before ``processor`` gets it."""
+        before = {name for name, after in self._followers.items() if processor in after}
+        return before.union(*map(self._upstream, before))
 
     def _pending(self, ids: Sequence[RecordId], processors: Sequence[str]) -> bool:
         holds = func.instr if not is_postgres(self._engine) else _position
@@ -349,6 +366,7 @@ class Outbox:
                     outbox.c.state == PENDING,
                     outbox.c.priority == priority,
                     outbox.c.not_before <= now,
+                    awake(processor),
                 )
                 .order_by(outbox.c.not_before, outbox.c.seq)
                 .limit(min(limit, _LOOK_AT))
@@ -393,6 +411,12 @@ class Outbox:
         for row in follow:
             if row["state"] == QUARANTINED:
                 log.warning("record quarantined", processor=entry.processor, code=code)
+        poisoned = [id_text(row["ids"]) for row in follow if row["state"] == QUARANTINED]
+        through = [*poisoned, *(id_ for id_ in entry.ids if failed and id_ not in failed)]
+        if through and entry.operation == "put":
+            for name in self._followers.get(entry.processor, ()):
+                passed = _again(entry, through, 0, entry.created_at, None)
+                follow.append({**passed, "processor": name})
         connection.execute(delete(outbox).where(outbox.c.seq == entry.seq))
         if follow:
             connection.execute(insert(outbox), follow)
@@ -421,7 +445,7 @@ def _row(
 
 
 def _again(
-    entry: Entry, ids: Iterable[RecordId], attempts: int, not_before: Micros, code: str
+    entry: Entry, ids: Iterable[RecordId], attempts: int, not_before: Micros, code: str | None
 ) -> dict[str, Any]:
     return _row(
         entry.processor,
@@ -467,6 +491,24 @@ def _load(connection: Connection, where: Any) -> list[Entry]:
 
 def _in_queue(entry: Entry) -> bool:
     return (entry.claimed_by or "").startswith(QUEUE)
+
+
+def _follow(connection: Connection, processor: str, seqs: Sequence[int]) -> None:
+    """Leave what these entries cover to another processor, in the order of their commits."""
+    done = select(
+        literal(processor),
+        outbox.c.commit_seq,
+        outbox.c.ids,
+        outbox.c.operation,
+        literal(PENDING),
+        outbox.c.priority,
+        literal(0),
+        outbox.c.created_at,
+        outbox.c.created_at,
+    ).where(outbox.c.seq.in_(seqs), outbox.c.operation == "put")
+    columns = ["processor", "commit_seq", "ids", "operation", "state", "priority", "attempts"]
+    columns += ["not_before", "created_at"]
+    connection.execute(insert(outbox).from_select(columns, done))
 
 
 def _split(raw: bytes) -> tuple[RecordId, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 import structlog
@@ -19,6 +19,7 @@ from analect.store.health import check_writable, size_of
 from analect.store.migrate import migrate
 from analect.store.outbox import Outbox, Retry
 from analect.store.partitions import Partitions
+from analect.store.pauses import Pauses
 from analect.store.reads import RecordReads
 from analect.store.writer import Writer, WriterLimits
 
@@ -41,6 +42,7 @@ class Store:
         cursors: Cursors,
         clock: Clock,
         retry: Retry | None = None,
+        followers: Mapping[str, Sequence[str]] | None = None,
         limits: WriterLimits | None = None,
         observe: Observe = lambda _rows, _seconds: None,
     ) -> None:
@@ -50,7 +52,8 @@ class Store:
         self.feed = Feed(engine, cursors, self.reads)
         self.documents = Documents(engine, cursors, clock)
         self.annotations = Annotations(engine)
-        self.outbox = Outbox(engine, retry=retry)
+        self.outbox = Outbox(engine, retry=retry, followers=followers)
+        self.pauses = Pauses(engine)
         self._listeners: list[Callable[[], None]] = [self.feed.notify]
         self.partitions.ensure_ahead(clock())
         self._writer = Writer(

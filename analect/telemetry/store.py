@@ -37,6 +37,7 @@ class StoreState:
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     backlog: Mapping[str, Backlog] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
     records: int | None = None
     data_keys: int | None = None
 
@@ -149,8 +150,14 @@ def _families(state: StoreState, growth: float | None) -> Iterator[Metric]:
         "Records that a processor gave up on.",
         labels=("processor",),
     )
+    paused = GaugeMetricFamily(
+        "analect_processing_paused_state",
+        "1 while a processor is paused, else 0.",
+        labels=("processor",),
+    )
     for processor, backlog in state.backlog.items():
         depth.add_metric((processor,), backlog.pending)
         age.add_metric((processor,), backlog.oldest_seconds)
         poison.add_metric((processor,), backlog.quarantined)
-    yield from (depth, age, poison)
+        paused.add_metric((processor,), processor in state.paused)
+    yield from (depth, age, poison, paused)

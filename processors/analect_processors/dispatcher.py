@@ -7,7 +7,7 @@ claimed by one of them, and taken by one worker.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -15,7 +15,8 @@ import structlog
 
 from analect.model.errors import AnalectError, EngineUnavailable
 from analect.model.ids import Clock
-from analect.settings import Settings
+from analect.pipeline.pacing import Rate
+from analect.settings import Limits, Settings
 from analect.store.handover import Bundle, Handover
 from analect.store.leader import Leadership
 from analect.store.outbox import Outbox
@@ -36,14 +37,14 @@ committed shares the next one. A job costs a worker about as much as ten records
 
 @dataclass(frozen=True, slots=True)
 class DispatcherOptions:
-    """``jobs_waiting``: most jobs in a queue. ``batch_size``: records of a job, about. ``poll``:
-    seconds between looks for work nobody told of. ``lease``: seconds after which a worker's claim
-    goes back. ``grace``: seconds after which an entry without a job counts as lost. ``sweep``:
-    seconds between looks for what was lost.
+    """``jobs_waiting``: most jobs in a queue. ``limits``: batch size, concurrency and rate of a
+    processor, by its name. ``poll``: seconds between looks for work nobody told of. ``lease``:
+    seconds after which a worker's claim goes back. ``grace``: seconds after which an entry without
+    a job counts as lost. ``sweep``: seconds between looks for what was lost.
     """
 
     jobs_waiting: int = 50
-    batch_size: int = 500
+    limits: Callable[[str], Limits] = lambda _name: Limits(batch_size=500)
     poll: float = 1.0
     lease: float = 300.0
     grace: float = _LOOK_AFTER_SECONDS
@@ -56,7 +57,7 @@ class DispatcherOptions:
         short = min(_LOOK_AFTER_SECONDS, lease / 2)
         return cls(
             settings.queue.jobs_waiting,
-            settings.processing.batch_size,
+            settings.limits,
             settings.queue.poll_seconds,
             lease,
             grace=short,
@@ -88,6 +89,8 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._swept_at: float | None = None
+        rates = {name: options.limits(name).rate for name in processors}
+        self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
         self.leads = False
 
     def run(self, stop: threading.Event) -> None:
@@ -142,18 +145,24 @@ class Dispatcher:
     def _fill(self, name: str) -> bool:
         waiting = self._queues.waiting(name)
         room = self._options.jobs_waiting - waiting
+        limits = self._options.limits(name)
+        batch = limits.batch_size or 1
+        if limits.concurrency is not None:
+            room = min(room, limits.concurrency - self._handover.out(name))
+        if rate := self._rates.get(name):
+            left = rate.left()
+            batch = min(batch, left)
+            room = min(room, left // batch if batch else 0)
         if room <= 0:
             return True
         partial = max(0, _SMALL_JOBS - waiting)
         bundles = self._handover.claim(
-            name,
-            room=room,
-            partial=partial,
-            batch=self._options.batch_size,
-            now=self._clock(),
+            name, room=room, partial=partial, batch=batch, now=self._clock()
         )
         if bundles:
             self._enqueue(name, bundles)
+        if rate:
+            rate.spend(sum(bundle.records for bundle in bundles))
         return bool(bundles) or not partial
 
     def _turn(self) -> None:

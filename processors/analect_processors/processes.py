@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -68,10 +68,17 @@ def work_on(settings: Settings, processor: str, *, on_ready: OnReady) -> None:
             raise NotFound(
                 f"no processor {processor!r}; there are: {', '.join(names)}", field="processor"
             )
-        take = partial(process.service.process_entries, processor)
+        take = partial(_take, process, processor)
         status = {"processor": lambda: processor}
         with process.answering(status, on_ready), _stopped_by_signals(process.stop):
             work(process.queues.queue(processor), take, process.stop)
+
+
+def _take(process: _Process, processor: str, job: str, seqs: Sequence[int]) -> int:
+    count = process.service.process_entries(processor, job, seqs)
+    # While its engine is away, trying with all that waits would only wear out the attempts.
+    process.stop.wait(process.service.resting(processor))
+    return count
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from analect.model.errors import ConfigurationError, EngineUnavailable, StoreUna
 from analect.model.ids import id_bytes, new_id
 from analect.pipeline.processor import Outcome
 from analect.pipeline.runner import Runner, RunnerOptions
+from analect.settings import Limits
 from analect.store.engine import open_engine, read_transaction, write_transaction
 from analect.store.handover import Handover
 from analect.store.leader import Announcer, Leadership
@@ -29,6 +30,7 @@ from analect.store.outbox import (
     Retry,
     _load,
 )
+from analect.store.pauses import Pauses
 from analect.store.tables import commits, outbox
 from analect.telemetry.metrics import Telemetry
 
@@ -78,14 +80,15 @@ class World:
         self.queues = JobQueues(connection, "test")
         self.telemetry = Telemetry()
 
-    def dispatcher(self, **options):
+    def dispatcher(self, *, batch_size=500, concurrency=None, rate=None, **options):
+        limits = {"batch_size": batch_size, "concurrency": concurrency, "rate": rate}
         return Dispatcher(
             outbox=self.outbox,
             handover=self.handover,
             leadership=Leadership(self.engine),
             queues=self.queues,
             processors=["text"],
-            options=DispatcherOptions(**options),
+            options=DispatcherOptions(limits=lambda _: Limits(**limits), **options),
             metrics=self.telemetry.queue,
             clock=lambda: self.now,
         )
@@ -157,16 +160,59 @@ def test_what_someone_waits_for_goes_first(world):
     assert order == [interactive, committed, backlog, backlog_too]
 
 
+def test_no_more_jobs_are_out_than_may_be_done_at_once(world):
+    world.commit(5, size=10)
+    dispatcher = world.dispatcher(batch_size=10, concurrency=2)
+    dispatcher.dispatch()
+    jobs = world.queues.queue("text").jobs
+    assert len(jobs) == 2
+    entries = world.outbox.take(*jobs[0].args, "text", "one", NOW)
+    dispatcher.dispatch()
+    assert world.queues.waiting("text") == 2
+    world.outbox.done(entries, "one")
+    dispatcher.dispatch()
+    assert world.queues.waiting("text") == 3
+
+
+def test_no_more_records_go_out_than_a_rate_allows(world):
+    world.commit(50)
+    dispatcher = world.dispatcher(rate=20)
+    for _ in range(3):
+        assert dispatcher.dispatch() is True
+    (job,) = world.queues.queue("text").jobs[:1]
+    assert len(job.args[1]) == 20
+    assert [row.state for row in world.rows()].count("claimed") < 25
+
+
+def test_a_paused_processor_begins_nothing_not_even_what_is_in_its_queue(world):
+    world.commit(2)
+    pauses = Pauses(world.engine)
+    dispatcher = world.dispatcher(grace=5)
+    dispatcher.dispatch()
+    (job,) = world.queues.queue("text").jobs
+    pauses.pause("text")
+    assert world.outbox.take(*job.args, "text", "one", NOW) == []
+    job.delete()  # as RQ does with one that is done
+    world.now += 10 * SECOND
+    assert dispatcher.sweep() == 2
+    assert dispatcher.dispatch() is False
+    pauses.resume("text")
+    assert dispatcher.dispatch() is True
+    assert world.queues.waiting("text") == 1
+
+
 def test_who_may_have_killed_a_worker_travels_alone(world):
     world.commit(3)
     with write_transaction(world.engine) as connection:
         second = sorted(row.seq for row in world.rows())[1]
         lost = {"attempts": ALONE, "error_code": WORKER_LOST}
         connection.execute(outbox.update().where(outbox.c.seq == second).values(lost))
-    assert [len(entry) for entry in (world.outbox.claim("text", "one", 10, NOW),)] == [1]
-    world.outbox.release_of("one", NOW)
     world.dispatcher().dispatch()
-    assert [len(job.args[1]) for job in world.queues.queue("text").jobs] == [1, 1, 1]
+    jobs = world.queues.queue("text").jobs
+    assert [len(job.args[1]) for job in jobs] == [1, 1, 1]
+    world.handover.give_back("text", [job.args[0] for job in jobs])
+    claims = [world.outbox.claim("text", "one", 10, NOW) for _ in range(3)]
+    assert [len(claim) for claim in claims] == [1, 1, 1]
 
 
 def test_of_two_jobs_for_an_entry_one_gets_it(world):

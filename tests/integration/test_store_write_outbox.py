@@ -11,6 +11,7 @@ from analect.pipeline.workers import release_dead, worker_name
 from analect.store.engine import write_transaction
 from analect.store.outbox import BACKLOG, CLAIMED, Outbox, Retry
 from analect.store.partitions import Partitions
+from analect.store.pauses import Pauses
 from analect.store.tables import commits, outbox, records
 
 NOW = EARLIEST + 10**15
@@ -163,13 +164,54 @@ def test_named_records_go_to_quarantine_at_once(engine, box):
     assert box.claim("text", "w", 10, NOW) == []
 
 
+def test_nothing_is_given_up_because_an_engine_is_away(engine, box):
+    ids = _ids(2)
+    _commit(engine, ids)
+    now = NOW
+    for _ in range(12):
+        for entry in box.claim("text", "w", 10, now):
+            box.fail(entry, "w", "engine_unavailable", now, transient=True)
+        now += 1000 * SECOND
+    assert not box.quarantined()
+    assert sorted(id_ for e in box.claim("text", "w", 10, now) for id_ in e.ids) == sorted(ids)
+
+
+def test_who_follows_gets_what_is_done_and_what_is_given_up(engine):
+    box = Outbox(engine, retry=Retry(attempts=3), followers={"text": ["late"], "late": ["last"]})
+    ids = _ids(4)
+    _commit(engine, ids)
+    (entry,) = box.claim("text", "w", 10, NOW)
+    assert box._upstream("last") == {"text", "late"}
+    box.fail(entry, "w", "broken", NOW, transient=False, ids=ids[:1])
+    (passed,) = box.claim("late", "w", 10, NOW)
+    assert set(passed.ids) == set(ids)
+    box.done([passed], "w")
+    (last,) = box.claim("last", "w", 10, NOW)
+    box.done([last], "w")
+    box.requeue(ids, ["text", "late", "last"], NOW)
+    assert box.depth()["text"].entries == 1
+    assert {"late", "last"}.isdisjoint(box.depth())
+
+
+def test_a_paused_processor_gets_nothing_until_it_is_resumed(engine, box):
+    _commit(engine, _ids(1))
+    pauses = Pauses(engine)
+    pauses.pause("text")
+    pauses.pause("text")
+    assert pauses.paused() == {"text"}
+    assert box.claim("text", "w", 10, NOW) == []
+    pauses.resume("text")
+    assert pauses.paused() == set()
+    assert box.claim("text", "w", 10, NOW)
+
+
 def test_failing_for_too_long_ends_in_quarantine(engine, box):
     (record_id,) = _ids(1)
     _commit(engine, [record_id])
     now = NOW
     for _ in range(3):
         (entry,) = box.claim("text", "w", 10, now)
-        box.fail(entry, "w", "engine_unavailable", now, transient=True)
+        box.fail(entry, "w", "overloaded", now, transient=True)
         now += 10 * SECOND
     assert [q.record_id for q in box.quarantined()] == [record_id]
 

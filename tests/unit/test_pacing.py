@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from analect.pipeline.pacing import FREE, LONGEST, MOST, Pace
+from analect.pipeline.pacing import FREE, LONGEST, MOST, Away, Pace, Rate
 
 
 class Times:
@@ -40,3 +40,29 @@ def test_a_rest_is_bounded() -> None:
     times = Times()
     assert times.rest(5.0, 5.0, 5.0) == LONGEST
     assert times.rest(0.0, 0.0, 5.0) == 0
+
+
+def test_a_rate_saves_up_a_second_and_no_more():
+    now = [0.0]
+    rate = Rate(10, clock=lambda: now[0])
+    assert rate.left() == 10
+    rate.spend(15)
+    assert rate.left() == -5
+    now[0] += 0.6
+    assert rate.left() == 1
+    now[0] += 60
+    assert rate.left() == 10
+
+
+def test_an_engine_that_is_away_is_left_alone_longer_each_time():
+    now = [100.0]
+    away = Away(clock=lambda: now[0])
+    assert away.left() == 0
+    rests = []
+    for _ in range(8):
+        away.failed()
+        rests.append(away.left())
+        now[0] += away.left()
+    assert rests == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
+    away.answered()
+    assert away.left() == 0
