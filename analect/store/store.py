@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from analect.model.ids import Clock
 from analect.store.annotations import Annotations
 from analect.store.append import AppendResult, KeyRow, Request, SealedDraft, VaultRow
+from analect.store.company import Company
 from analect.store.cursor import Cursors
 from analect.store.documents import Documents
 from analect.store.engine import open_engine
@@ -113,6 +114,11 @@ class Store:
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each commit of this process, from the writer's thread."""
         self._listeners.append(listener)
+
+    @property
+    def company(self) -> Company:
+        """Whoever is preparing a batch to append says so here, and commits become fewer."""
+        return self._writer.company
 
     @property
     def queued_bytes(self) -> int:

@@ -1,8 +1,9 @@
 """Group commit: one thread that commits what has arrived since its last commit.
 
-When idle it commits at once what is there. When batches come without a pause it waits a few
-milliseconds for the next one: two batches in one commit touch hardly more pages than one, and
-single records, whose callers wait for the answer before they send more, never wait. Every caller hears of its own batch, and only of its own.
+What is there is committed at once unless more is known to be on its way (see
+:mod:`analect.store.company`): then it waits for that a few milliseconds, for one commit of two
+batches costs hardly more than one of the first. Every caller hears of its own batch, and only of
+its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum, auto
 from time import monotonic
 
 import structlog
@@ -28,6 +30,7 @@ from analect.model.ids import Clock
 from analect.store.append import AppendResult, AppendSql, KeyRace, Request, write_group
 from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
+from analect.store.company import Company
 from analect.store.engine import is_postgres, write_transaction
 from analect.store.partitions import Partitions
 from analect.telemetry.logs import trace_of
@@ -36,10 +39,10 @@ log = structlog.get_logger(__name__)
 
 ROW_BYTES = 700
 """What a record weighs in the queue besides its payload, about."""
-LINGER = 0.008
-"""Seconds that a batch waits for another one when the writer has work without a pause."""
-COMPANY = range(50, 200)
-"""Rows of a commit that is worth waiting with: a batch, but not yet a big one."""
+LINGER = 0.02
+"""Seconds that a commit waits at most for batches that are on their way."""
+ENOUGH = 400
+"""Rows of a commit that nothing is gained by waiting with."""
 _ATTEMPTS = 3
 """Of one commit that lost a race with another process."""
 
@@ -58,6 +61,13 @@ class _Job:
     request: Request
     answer: Future[AppendResult]
     size: int
+
+
+class _Signal(Enum):
+    """What is in the queue besides jobs."""
+
+    END = auto()
+    ALONE = auto()
 
 
 class Writer:
@@ -83,7 +93,9 @@ class Writer:
         self._limits = limits
         self._on_commit = on_commit
         self._observe = observe
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.company = Company()
+        """Who is on the way to :meth:`append`."""
+        self._queue: queue.SimpleQueue[_Job | _Signal] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_bytes = 0
         self._closed = False
@@ -127,7 +139,7 @@ class Writer:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._queue.put(None)
+                self._queue.put(_Signal.END)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -145,29 +157,47 @@ class Writer:
                     self._queued_bytes -= sum(job.size for job in jobs)
 
     def _gather(self) -> list[_Job]:
-        """What is there, within the limits of one commit; waits for the first. Empty: the end."""
-        pressed = self._held_over is not None or not self._queue.empty()
-        first = self._held_over or self._queue.get()
+        """What one commit takes, within its limits; waits for the first. Empty: the end."""
+        job = self._held_over or self._first()
         self._held_over = None
-        if first is None:
+        if job is None:
             return []
-        jobs, rows, size = [first], len(first.request.batch), first.size
-        until = monotonic() + LINGER if pressed else 0.0
-        while True:
-            wait = until - monotonic() if rows in COMPANY else 0.0
-            try:
-                job = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                return jobs
-            if job is None:
-                self._queue.put(None)
-                return jobs
+        jobs, rows, size = [job], len(job.request.batch), job.size
+        until = monotonic() + LINGER
+        while (job := self._another(rows, until)) is not None:
             rows += len(job.request.batch)
             size += job.size
             if rows > self._limits.rows or size > self._limits.bytes:
                 self._held_over = job
-                return jobs
+                break
             jobs.append(job)
+        return jobs
+
+    def _first(self) -> _Job | None:
+        while True:
+            came = self._queue.get()
+            if came is _Signal.END:
+                return None
+            if isinstance(came, _Job):
+                return came
+
+    def _another(self, rows: int, until: float) -> _Job | None:
+        """What is there, or comes until then while somebody is on the way."""
+        while True:
+            awaited = rows < ENOUGH and self.company.coming(self._nobody_comes)
+            wait = until - monotonic() if awaited else 0.0
+            try:
+                came = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                return None
+            if isinstance(came, _Job):
+                return came
+            if came is _Signal.END:
+                self._queue.put(came)  # for the next time
+                return None
+
+    def _nobody_comes(self) -> None:
+        self._queue.put(_Signal.ALONE)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         started = monotonic()

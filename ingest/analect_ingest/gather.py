@@ -17,6 +17,7 @@ import structlog
 
 from analect.model.errors import AnalectError, TransientError
 from analect.model.record import Draft, IngestResult, Rejection
+from analect.store.company import Company
 from analect_ingest.decode import Decoded
 
 log = structlog.get_logger(__name__)
@@ -55,10 +56,18 @@ class Gatherer:
     """``submit`` is called in the executor's threads, one call at a time."""
 
     def __init__(
-        self, submit: Submit, executor: Executor, *, together: int = MOST_TOGETHER
+        self,
+        submit: Submit,
+        executor: Executor,
+        company: Company,
+        *,
+        together: int = MOST_TOGETHER,
     ) -> None:
-        """``together``: requests of one submission at most."""
+        """``company`` hears of every request until it is submitted; ``together``: requests of one
+        submission at most.
+        """
         self._submit = submit
+        self._company = company
         self._executor = executor
         self._together = together
         self._lock = threading.Lock()
@@ -76,6 +85,7 @@ class Gatherer:
         answer: asyncio.Future[tuple[Decoded, IngestResult]] = (
             asyncio.get_running_loop().create_future()
         )
+        self._company.expect()
         with self._lock:
             self._waiting.append(_Part(decode, options, answer))
             idle = not self._busy
@@ -97,8 +107,11 @@ class Gatherer:
             for part in parts:
                 if _take_apart(part):
                     groups.setdefault(part.options, []).append(part)
+                else:
+                    self._company.arrived()
             for options, group in groups.items():
                 self._store(options, group)
+                self._company.arrived(len(group))
 
     def _store(self, options: Options, group: list[_Part]) -> None:
         drafts = [draft for part in group for draft in part.decoded.drafts]

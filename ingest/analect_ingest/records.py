@@ -62,8 +62,9 @@ class RecordsEndpoint:
         self._limits = Limits(http.max_item_bytes, http.max_batch_items)
         self._most = http.max_body_bytes
         self._most_unpacked = http.max_unpacked_bytes
-        self._small = Gatherer(self._submit, workers)
-        self._large = Gatherer(self._submit, workers, together=1)
+        company = context.service.store.company
+        self._small = Gatherer(self._submit, workers, company)
+        self._large = Gatherer(self._submit, workers, company, together=1)
         self._longest_wait = max(0.0, http.deadline_seconds - _SPARE_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,7 @@ from analect.store.append import KeyRace, Request, SealedDraft
 from analect.store.engine import read_transaction, write_transaction
 from analect.store.partitions import Partitions
 from analect.store.tables import commits, data_keys, key_shards, outbox, record_tags, records, vault
-from analect.store.writer import Writer, WriterLimits
+from analect.store.writer import ENOUGH, Writer, WriterLimits
 
 NOW = time.time_ns() // 1000
 MONTH = 31 * 86_400 * 1_000_000
@@ -165,6 +165,44 @@ def test_what_piles_up_is_one_commit(engine, held):
     assert seqs[0] != seqs[1]
     assert count(engine, commits) == 2
     assert count(engine, records) == 11
+
+
+@pytest.fixture
+def patient(engine, monkeypatch):
+    """A writer that would wait for company longer than any test."""
+    monkeypatch.setattr("analect.store.writer.LINGER", 60)
+    writer = Writer(engine, Partitions(engine), clock=lambda: NOW)
+    yield writer
+    assert writer.close()
+
+
+def test_a_commit_waits_for_what_is_on_its_way(engine, patient):
+    patient.company.expect()
+    patient.company.expect()
+    first = patient.append(Request([item()], ("text",)))
+    patient.company.arrived()
+    second = patient.append(Request([item()], ("text",)))
+    patient.company.arrived()
+    assert first.result(20).commit_seq == second.result(20).commit_seq
+    assert count(engine, commits) == 1
+
+
+def test_a_commit_does_not_wait_for_what_was_given_up(patient):
+    patient.company.expect()
+    answer = patient.append(Request([item()], ("text",)))
+    with pytest.raises(TimeoutError):
+        answer.result(0.05)
+    patient.company.arrived()
+    assert answer.result(20).outcomes == ("stored",)
+
+
+def test_a_big_batch_waits_for_nobody_and_so_does_a_writer_that_is_closed(engine, patient):
+    patient.company.expect()
+    big = patient.append(Request([item() for _ in range(ENOUGH)], ("text",)))
+    assert big.result(20).outcomes[0] == "stored"
+    small = patient.append(Request([item()], ("text",)))
+    assert patient.close()
+    assert small.result(20).outcomes == ("stored",)
 
 
 def test_each_caller_of_a_group_hears_its_own(engine, held):

@@ -14,6 +14,7 @@ import pytest
 from analect.model.errors import InvalidQuery, StoreUnavailable
 from analect.model.ids import EARLIEST, RecordId, new_id
 from analect.model.record import Draft, IngestResult, Rejection
+from analect.store.company import Company
 from analect_ingest.decode import Decoded
 from analect_ingest.gather import AS_IT_COMES, Gatherer, Options
 
@@ -66,16 +67,20 @@ def _gathered(store: Store, bodies: list[list[str]], **options):
 
     async def ask():
         with ThreadPoolExecutor(1) as executor:
-            gatherer = Gatherer(store.submit, executor, **options)
+            gatherer = Gatherer(store.submit, executor, company, **options)
             asks = [
                 asyncio.ensure_future(gatherer.store(_decode(names), AS_IT_COMES))
                 for names in bodies
             ]
             await asyncio.sleep(0)
+            assert company.coming(lambda: None)
             store.gate.set()
             return await asyncio.gather(*asks, return_exceptions=True)
 
-    return asyncio.run(ask())
+    company = Company()
+    answers = asyncio.run(ask())
+    assert not company.coming(lambda: None)
+    return answers
 
 
 def test_each_gets_its_own_part():
@@ -132,7 +137,7 @@ def test_different_options_are_not_mixed():
 
     async def ask():
         with ThreadPoolExecutor(1) as executor:
-            gatherer = Gatherer(store.submit, executor)
+            gatherer = Gatherer(store.submit, executor, Company())
             await asyncio.gather(
                 *(gatherer.store(_decode([f"a{n}"]), Options(omit=n % 2 == 0)) for n in range(6))
             )
@@ -147,7 +152,7 @@ def test_who_stopped_waiting_does_not_disturb_the_others():
 
     async def ask():
         with ThreadPoolExecutor(1) as executor:
-            gatherer = Gatherer(store.submit, executor)
+            gatherer = Gatherer(store.submit, executor, Company())
             asks = [
                 asyncio.ensure_future(gatherer.store(_decode([f"a{n}"]), AS_IT_COMES))
                 for n in range(3)
