@@ -8,9 +8,9 @@ from collections.abc import Callable
 from time import monotonic
 
 FREE = 0.3
-"""Share of its time that the writer may be at work before the indexers rest at all."""
+"""Share of the time that batches may be on their way in before the indexers rest at all."""
 MOST = 8.0
-"""Rest of a batch, in times its own work, while the writer is always at work."""
+"""Rest of a batch, in times its own work, while batches are always on their way."""
 LONGEST = 1.0
 """Seconds of one rest: what is committed stays findable soon."""
 
@@ -21,7 +21,7 @@ class Pace:
     def __init__(
         self, seconds_writing: Callable[[], float], *, clock: Callable[[], float] = monotonic
     ) -> None:
-        """``seconds_writing``: what the writer has been at work so far."""
+        """``seconds_writing``: what preparing and committing took so far."""
         self._seconds_writing = seconds_writing
         self._clock = clock
         self._seen = (clock(), seconds_writing())

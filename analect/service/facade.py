@@ -30,6 +30,7 @@ from analect.service.intake import IntakeOptions
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
+from analect.store.company import Company
 from analect.store.outbox import BACKLOG
 from analect.store.store import Store
 from analect.telemetry.metrics import Telemetry
@@ -97,6 +98,11 @@ class AnalysisService:
     def store(self) -> Store:
         """The truth itself: for the processes that move work, never for reading values."""
         return self._parts.store
+
+    @property
+    def company(self) -> Company:
+        """Where to say that a batch is on its way before it is submitted, so that commits are few."""
+        return self._parts.store.company
 
     def start(self, *, process: bool = True) -> None:
         """Begin to process in the background; without ``process``, only to keep house there."""

@@ -126,8 +126,10 @@ class Store:
         return self._writer.queued_bytes
 
     def seconds_writing(self) -> float:
-        """What the writer has spent on commits so far."""
-        return self._writer.seconds_writing
+        """How long batches were prepared, and how long committed, so far: both at once counts
+        twice.
+        """
+        return self._writer.company.seconds() + self._writer.seconds_writing
 
     def health(self) -> None:
         """Find out whether it can read and write now.

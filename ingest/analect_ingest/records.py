@@ -62,7 +62,7 @@ class RecordsEndpoint:
         self._limits = Limits(http.max_item_bytes, http.max_batch_items)
         self._most = http.max_body_bytes
         self._most_unpacked = http.max_unpacked_bytes
-        company = context.service.store.company
+        company = context.service.company
         self._small = Gatherer(self._submit, workers, company)
         self._large = Gatherer(self._submit, workers, company, together=1)
         self._longest_wait = max(0.0, http.deadline_seconds - _SPARE_SECONDS)

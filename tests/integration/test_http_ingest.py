@@ -18,6 +18,7 @@ from analect.model.errors import StoreUnavailable
 from analect.model.ids import EARLIEST, new_id
 from analect.model.record import IngestResult
 from analect.service import Health
+from analect.store.company import Company
 from analect.telemetry.metrics import Telemetry
 from tests.integration.http_serving import running, settings_in, wait_for
 
@@ -283,6 +284,7 @@ class SlowService:
 
     gate: threading.Event = field(default_factory=threading.Event)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    company: Company = field(default_factory=Company)
     down: bool = False
     entered: int = 0
 
