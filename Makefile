@@ -36,6 +36,7 @@ lint: setup ## Formatting, rules, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m analect_operator.crds --check
 
 format: setup ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .

@@ -1,1 +1,1 @@
-"""The operator: keeps the platform on Kubernetes as its custom resources say."""
+"""The Kubernetes operator: AnalysisStores and what belongs to them, kept as they are described."""
