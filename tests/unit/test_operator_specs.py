@@ -37,7 +37,9 @@ def test_generated_files_are_what_the_specs_say() -> None:
 
 
 def test_every_field_is_described() -> None:
-    assert [path for path, part in ALL if not path.endswith("[]") and "description" not in part] == []
+    assert [
+        path for path, part in ALL if not path.endswith("[]") and "description" not in part
+    ] == []
 
 
 def test_every_text_list_and_map_is_bounded() -> None:
