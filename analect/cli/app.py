@@ -12,6 +12,7 @@ from analect.cli import (
     pipeline,
     processing,
     reading,
+    restoring,
     serving,
     upkeep,
 )
@@ -31,5 +32,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for group in (serving, reading, processing, pipeline, exchanging, upkeep, backing, erasing, keys):
+for group in (
+    serving,
+    reading,
+    processing,
+    pipeline,
+    exchanging,
+    upkeep,
+    backing,
+    restoring,
+    erasing,
+    keys,
+):
     group.register(app)

@@ -1,49 +1,49 @@
-"""backup create, list, check, forget; restore; drill."""
+"""backup create, list, show, check, prune, forget."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from analect.cli.backups import RING, Dest, Id, away_from_home, copy_of_ring, open_backups
 from analect.cli.session import TERMINAL, Session, command, need_store
-from analect.model.errors import ConfigurationError, Conflict
+from analect.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from analect.lifecycle.backup.manifest import Catalog
-    from analect.privacy.keyring import KeyRing
-    from analect.privacy.shards import Shards
+    from sqlalchemy import Engine
+
     from analect.settings import Settings
 
-RING = "ring"
-
-Dest = Annotated[
-    str, typer.Argument(metavar="DEST", help="The place of the backups: a folder, or s3://….")
-]
-Id = Annotated[str | None, typer.Option("--id", help="This backup; the newest when not given.")]
+Keep = Annotated[int, typer.Option(min=0)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Full backups of the truth, and their proof.")
+    group = typer.Typer(no_args_is_help=True, help="Backups of the truth, and what they hold.")
     command(group, "create")(create)
     command(group, "list")(list_)
+    command(group, "show")(show)
     command(group, "check")(check)
+    command(group, "prune")(prune)
     command(group, "forget")(forget)
     app.add_typer(group, name="backup")
-    command(app, "restore")(restore)
-    command(app, "drill")(drill)
 
 
 def create(
     session: Session,
     dest: Dest,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Only what changed since the last backup there.")
+    ] = False,
+    kind: Annotated[
+        Literal["manual", "daily", "weekly", "monthly"],
+        typer.Option("--kind", help="What for; a daily one is incremental where it can be."),
+    ] = "manual",
     recovery: Annotated[
         bool,
         typer.Option(
@@ -52,71 +52,95 @@ def create(
         ),
     ] = False,
 ) -> None:
-    """Write a full backup of the store; it counts as good once `analect drill` has restored it."""
+    """Back the store up; it counts as good once `analect drill` has restored it."""
     need_store(session, "back up")
     session.quiet_logs()
     from analect.lifecycle.backup.rings import mirror
-    from analect.lifecycle.backup.write import write_backup
     from analect.lifecycle.places.opening import address_of
-    from analect.service.wiring import database_url, wall_clock
+    from analect.service.wiring import wall_clock
     from analect.store.backup_places import BackupPlaces
-    from analect.store.engine import open_engine
 
     settings = session.settings()
-    _away_from_home(settings, dest)
-    with _catalog(settings, dest) as (catalog, _shards, ring):
-        if not catalog.ids() and not recovery:
-            raise ConfigurationError(
-                "without its key-encryption key a backup opens for nobody: run `analect keys "
-                "export-recovery FILE`, put the file away, and say --i-have-the-recovery-key",
-                field="keys.kek",
-            )
-        engine = open_engine(database_url(settings))
-        try:
-            # First of all: an erasure has to know of every copy of the ring that there may be.
-            BackupPlaces(engine).add(address_of(dest, catalog.store, RING))
-            # Before as well: no backup may ever be listed that has no copy of its ring beside it.
-            mirror(ring, _copy(settings, dest, catalog.store))
-            with session.out.progress("backing up") as progress:
-                done = write_backup(
-                    engine, catalog, clock=wall_clock, random_bytes=os.urandom, progress=progress
-                )
-        finally:
-            engine.dispose()
-        mirror(ring, _copy(settings, dest, catalog.store))
-        (listed,) = (one for one in catalog.listed() if one.id == done.id)
+    away_from_home(settings, dest)
+    backups = open_backups(settings, dest)
+    from analect.lifecycle.backup.job import BackupJob
+
+    catalog = backups.catalog
+    if not catalog.ids() and not recovery:
+        raise ConfigurationError(
+            "without its key-encryption key a backup opens for nobody: run `analect keys "
+            "export-recovery FILE`, put the file away, and say --i-have-the-recovery-key",
+            field="keys.kek",
+        )
+    copy = copy_of_ring(settings, dest, catalog.store)
+    with _database(settings) as engine, session.out.progress("backing up") as progress:
+        # First of all: an erasure has to know of every copy of the ring that there may be.
+        BackupPlaces(engine).add(address_of(dest, catalog.store, RING))
+        # Before as well: no backup may ever be listed that has no copy of its ring beside it.
+        mirror(backups.ring, copy)
+        job = BackupJob(engine, catalog, wall_clock, os.urandom, progress)
+        done = job.incremental(kind) if incremental else job.of_kind(kind)
+    mirror(backups.ring, copy)
+    (listed,) = (one for one in catalog.listed() if one.id == done.id)
     session.out.value(asdict(listed))
 
 
 def list_(session: Session, dest: Dest) -> None:
     """List the finished backups of this store, oldest first."""
-    with _catalog(session.settings(), dest) as (catalog, _shards, _ring):
-        items = [asdict(one) for one in catalog.listed()]
+    items = [asdict(one) for one in open_backups(session.settings(), dest).catalog.listed()]
     if session.json:
         session.out.value({"items": items, "next": None})
     else:
-        columns = ("id", "state", "rows", "bytes")
+        columns = ("id", "state", "kind", "parent", "rows", "bytes")
         session.out.table({name: name for name in columns}, items)
+
+
+def show(session: Session, dest: Dest, backup: Id = None) -> None:
+    """Show what a backup says of itself: what it goes on from, its tables, their rows and hashes."""
+    catalog = open_backups(session.settings(), dest).catalog
+    found = asdict(catalog.manifest(backup or catalog.newest()))
+    del found["keyset"]
+    session.out.value(found)
 
 
 def check(session: Session, dest: Dest, backup: Id = None) -> None:
     """Read every object of the backups against their signed manifests; exit code 4 on damage."""
     session.quiet_logs()
-    from analect.lifecycle.backup.read import BackupReader
-    from analect.model.errors import Corrupt
+    catalog = open_backups(session.settings(), dest).catalog
+    from analect.lifecycle.backup.check import check as look
 
-    items = []
-    with _catalog(session.settings(), dest) as (catalog, _shards, _ring):
-        for one in [backup] if backup else catalog.ids():
-            problem = None
-            try:
-                BackupReader(catalog, catalog.manifest(one)).check()
-            except Corrupt as error:
-                problem = str(error)
-            items.append({"id": one, "whole": problem is None, "problem": problem})
-    session.out.value({"items": items, "next": None})
-    if not all(item["whole"] for item in items):
+    with session.out.progress("checking") as progress:
+        items = look(catalog, backup, progress)
+    session.out.value({"items": [asdict(one) for one in items], "next": None})
+    if not all(one.whole for one in items):
         raise typer.Exit(TERMINAL)
+
+
+def prune(
+    session: Session,
+    dest: Dest,
+    *,
+    keep_last: Keep = 3,
+    keep_daily: Keep = 7,
+    keep_weekly: Keep = 5,
+    keep_monthly: Keep = 12,
+    keep_yearly: Keep = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove backups that are older than what is to be kept.
+
+    The last chain that a drill has verified stays, and so does every link that a kept one needs.
+    """
+    need_store(session, "prune the backups of")
+    session.quiet_logs()
+    catalog = open_backups(session.settings(), dest).catalog
+    from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
+
+    keeping = Keeping(keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    gone = to_remove(catalog, keeping)
+    for one in [] if dry_run else gone:
+        remove(catalog, one)
+    session.out.value({"removed": gone, "dry_run": dry_run})
 
 
 def forget(session: Session, dest: Dest) -> None:
@@ -124,141 +148,26 @@ def forget(session: Session, dest: Dest) -> None:
     need_store(session, "change")
     session.quiet_logs()
     from analect.lifecycle.places.opening import address_of
-    from analect.service.wiring import database_url
     from analect.store.backup_places import BackupPlaces
-    from analect.store.engine import open_engine
+    from analect.store.changes import Changes
 
-    engine = open_engine(database_url(session.settings()))
-    try:
+    whole = address_of(dest)
+    with _database(session.settings()) as engine:
         places = BackupPlaces(engine)
-        whole = address_of(dest)
         inside = [one for one in places.all() if one.startswith(f"{whole}/")]
         for place in inside:
             places.remove(place)
-    finally:
-        engine.dispose()
+        Changes(engine).forget(whole)
     session.out.value({"forgotten": inside})
 
 
-def restore(
-    session: Session,
-    dest: Dest,
-    backup: Id = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and say what is in it.")
-    ] = False,
-) -> None:
-    """Restore a backup into an empty database or a new home, and make its indexes again.
-
-    What was erased since stays erased: the key ring decides.
-    """
-    session.quiet_logs()
-    from analect.lifecycle.backup.read import BackupReader
-    from analect.lifecycle.backup.restore import restore as load
-    from analect.lifecycle.backup.rings import mirror, store_of
-    from analect.privacy.keyring import FolderKeyRing
+@contextmanager
+def _database(settings: Settings) -> Iterator[Engine]:
     from analect.service.wiring import database_url
     from analect.store.engine import open_engine
 
-    settings = session.settings()
-    with _catalog(settings, dest) as (catalog, shards, ring):
-        reader = BackupReader(catalog, catalog.manifest(backup))
-        if dry_run:
-            reader.check()
-            session.out.value({table.name: table.rows for table in reader.manifest.tables})
-            return
-        own = FolderKeyRing(settings.ring)
-        if store_of(own) is None:
-            mirror(ring, own)
-        engine = open_engine(database_url(settings))
-        try:
-            with session.out.progress("restoring") as progress:
-                done = load(engine, reader, shards, progress=progress)
-        finally:
-            engine.dispose()
-    with session.service() as service:
-        for index in service.status()["indexes"]:
-            service.rebuild(index)
-    session.out.value(asdict(done))
-
-
-def drill(
-    session: Session,
-    dest: Dest,
-    backup: Id = None,
-    scratch: Annotated[
-        Path | None, typer.Option("--scratch", help="A folder with room for the whole store.")
-    ] = None,
-) -> None:
-    """Restore a backup into a scratch file, read payloads from it, throw it away.
-
-    A backup whose drill passed is VERIFIED. `recovery` is the time it took in seconds (RTO),
-    `age` how old the data is in seconds (RPO).
-    """
-    session.quiet_logs()
-    from analect.lifecycle.backup.drill import Driller
-    from analect.service.wiring import wall_clock
-
-    with (
-        _catalog(session.settings(), dest) as (catalog, shards, _ring),
-        session.out.progress("drilling") as progress,
-    ):
-        driller = Driller(
-            catalog, shards, clock=wall_clock, random_bytes=os.urandom, timer=time.monotonic
-        )
-        done = driller.drill(backup, scratch, progress)
-    session.out.value(asdict(done))
-
-
-@contextmanager
-def _catalog(settings: Settings, dest: str) -> Iterator[tuple[Catalog, Shards, KeyRing]]:
-    """The backups of the store whose ring this is; an empty ring is filled from their copy."""
+    engine = open_engine(database_url(settings))
     try:
-        from analect.lifecycle.backup.format import BackupKeys
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "backups need the extra archive: pip install 'analect[archive]'"
-        ) from error
-    from analect.lifecycle.backup.manifest import Catalog
-    from analect.lifecycle.backup.rings import store_of
-    from analect.lifecycle.places.opening import open_place
-    from analect.privacy.kek import open_kek
-    from analect.privacy.keyring import FolderKeyRing
-    from analect.privacy.shards import Shards, pseudonym_key
-
-    place = open_place(dest, settings.objects)
-    ring: KeyRing = FolderKeyRing(settings.ring)
-    store = store_of(ring)
-    if store is None:
-        stores = place.names()
-        if len(stores) != 1:
-            raise Conflict(
-                f"the key ring {ring.place} is empty, and {dest} does not hold the backups of "
-                "exactly one store: name the ring with keys.ring (ANALECT_KEYS__RING)"
-            )
-        store = stores[0]
-        ring = _copy(settings, dest, store)
-    kek = open_kek(settings, store, os.urandom, fresh=False)
-    secret = pseudonym_key(ring, kek, store, os.urandom, create=False)
-    yield (
-        Catalog(place, store, BackupKeys(secret, os.urandom)),
-        Shards(ring, kek, store, os.urandom),
-        ring,
-    )
-
-
-def _copy(settings: Settings, dest: str, store: str) -> KeyRing:
-    """The one copy of the ring that goes with all backups of a store."""
-    from analect.lifecycle.places.opening import address_of, open_ring
-
-    return open_ring(address_of(dest, store, RING), settings.objects)
-
-
-def _away_from_home(settings: Settings, dest: str) -> None:
-    from analect.lifecycle.places.opening import is_bucket
-
-    if not is_bucket(dest) and Path(dest).resolve().is_relative_to(settings.home.resolve()):
-        raise ConfigurationError(
-            f"{dest} is in the data folder: what loses one would lose both, so keep backups away",
-            field="dest",
-        )
+        yield engine
+    finally:
+        engine.dispose()

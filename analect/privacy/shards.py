@@ -25,6 +25,8 @@ from analect.privacy.keyring import KeyRing
 SHARDS = 256
 HEADER = "store"
 PSEUDONYM = "pseudonym"
+ERASED = "erased"
+"""The list of whom was erased; it holds no key."""
 _PREFIX = "shard-"
 
 T = TypeVar("T")
@@ -296,7 +298,7 @@ def rotate_kek(ring: KeyRing, old: KeyStore, new: KeyStore, wraps: Callable[[byt
     """
     changed = 0
     for name in ring.names():
-        while name != HEADER and (data := ring.read(name)) is not None:
+        while name not in {HEADER, ERASED} and (data := ring.read(name)) is not None:
             found, place = _wrapped(name, data, ring.place)
             if wraps(found.wrapped):
                 break

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from analect.index.catalog import Indexes
 from analect.index.embedded import open_indexes
+from analect.lifecycle.backup.erased import ErasedList
 from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.erase import Eraser
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
@@ -42,6 +43,7 @@ from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
 from analect.store.engine import open_engine
+from analect.store.erasure import PENDING, ErasureRows
 from analect.store.key_rows import SqlKeyRows
 from analect.store.leader import Announcer
 from analect.store.migrate import migrate
@@ -113,7 +115,7 @@ def wire(
     for_records = BufferedRandom(random_bytes)
     sealer = Sealer(for_records)
     opener = Opener(keys, sealer)
-    pseudonymiser = _pseudonymiser(settings, keys.pseudonym_key)
+    pseudonymiser = pseudonymiser_of(settings, keys.pseudonym_key)
 
     def load(ids: Sequence[RecordId]) -> list[Record]:
         return opener.open(store.reads.get(ids))
@@ -144,9 +146,7 @@ def wire(
         clock=clock,
         random_bytes=random_bytes,
         processors=names,
-        mirror=lambda: mirror_all(
-            FolderKeyRing(settings.ring), BackupPlaces(engine).all(), settings.objects
-        ),
+        mirror=lambda: _spread_erasures(settings, engine, keys),
     )
     background = _background(
         settings,
@@ -208,6 +208,13 @@ def wire(
     )
 
 
+def _spread_erasures(settings: Settings, engine: Engine, keys: DataKeys) -> None:
+    """Tell the ring and every copy of it who is erased."""
+    ring = FolderKeyRing(settings.ring)
+    ErasedList(ring, keys.pseudonym_key).add(ErasureRows(engine).receipts(PENDING))
+    mirror_all(ring, BackupPlaces(engine).all(), settings.objects)
+
+
 def _store(
     settings: Settings,
     engine: Engine,
@@ -229,7 +236,8 @@ def _store(
     )
 
 
-def _pseudonymiser(settings: Settings, key: bytes) -> Pseudonymiser:
+def pseudonymiser_of(settings: Settings, key: bytes) -> Pseudonymiser:
+    """What replaces personal data in this store."""
     privacy = settings.privacy
     options = PrivacyOptions(
         detectors=privacy.detectors or KINDS,

@@ -21,8 +21,9 @@ log = structlog.get_logger(__name__)
 MIGRATION_LOCK = 0x616E616C656374  # "analect": the advisory lock of whoever migrates
 
 
-def migrate(engine: Engine) -> str:
-    """Upgrade to this release's schema; several processes may call it at once.
+def migrate(engine: Engine, version: str | None = None) -> str:
+    """Upgrade to this release's schema, or to an earlier ``version`` on the way there; several
+    processes may call it at once.
 
     Returns:
         The schema version the database has now.
@@ -31,17 +32,23 @@ def migrate(engine: Engine) -> str:
         ConfigurationError: the database belongs to a newer release.
         StoreUnavailable: the database cannot be reached or written.
     """
-    if schema_version(engine) == latest_version():
-        return latest_version()
+    wanted = version or latest_version()
+    if schema_version(engine) == wanted:
+        return wanted
     with write_transaction(engine) as connection:
         if is_postgres(connection):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         before = _version_of(connection)
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    log.info("schema migrated", before=before, now=latest_version())
-    return latest_version()
+        command.upgrade(config, wanted)
+    log.info("schema migrated", before=before, now=wanted)
+    return wanted
+
+
+def known_versions() -> frozenset[str]:
+    """Every schema version that this release can bring up to its own."""
+    return _known_versions()
 
 
 def schema_version(engine: Engine) -> str | None:

@@ -104,3 +104,34 @@ def bucket(s3_client: Any) -> str:
     name = f"test-{uuid.uuid4().hex[:12]}"
     s3_client.create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def backed(settings: Settings, tmp_path: Path) -> Iterator[Any]:
+    """A store with a few records and a document, and a folder for its backups."""
+    from tests.integration.backing_up import Backed, drafts
+
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(5, subject="anna", thread_id="one"))
+        service.ingest(drafts(7, subject="boris", session_id="two"))
+        service.put_document("story", "s1", {"title": "once"})
+    backed = Backed(settings, tmp_path / "backups")
+    yield backed
+    backed.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database of either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/elsewhere/analect.db"
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    yield server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

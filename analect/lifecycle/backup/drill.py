@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select
 
+from analect.lifecycle.backup.erased import Erased
 from analect.lifecycle.backup.manifest import VERIFIED, Catalog, Drill
-from analect.lifecycle.backup.read import BackupReader
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.write import Progress
 from analect.model.errors import Corrupt
@@ -35,12 +35,14 @@ class Driller:
         catalog: Catalog,
         shards: Shards,
         *,
+        erased: Sequence[Erased] = (),
         clock: Clock,
         random_bytes: RandomBytes,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._shards = shards
+        self._erased = erased
         self._clock = clock
         self._random_bytes = random_bytes
         self._timer = timer
@@ -57,29 +59,37 @@ class Driller:
             Corrupt: the backup does not verify, or a payload does not open.
             StoreUnavailable: there is no room for the scratch file.
         """
-        manifest = self._catalog.manifest(backup)
+        backup = backup or self._catalog.newest()
+        link = (self._catalog.segments(backup) or [backup])[-1]
         with tempfile.TemporaryDirectory(prefix="analect-drill-", dir=scratch) as folder:
             engine = open_engine(f"sqlite:///{folder}/drill.db")
             try:
                 began = self._timer()
-                reader = BackupReader(self._catalog, manifest)
-                restored = restore(engine, reader, self._shards, progress=progress)
+                restored = restore(
+                    engine,
+                    self._catalog,
+                    link,
+                    self._shards,
+                    erased=self._erased,
+                    progress=progress,
+                )
                 recovery = self._timer() - began
                 opened = self._open_some(engine)
             finally:
                 engine.dispose()
         now = self._clock()
         done = Drill(
-            backup=manifest.id,
+            backup=backup,
+            link=link,
             drilled_at=now,
-            rows=restored.rows,
+            rows=sum(restored.rows.values()),
             dropped=sum(restored.dropped.values()),
             opened=opened,
             recovery=recovery,
-            age=(now - manifest.taken_at) / 1_000_000,
+            age=(now - restored.at) / 1_000_000,
         )
-        if self._catalog.drill(manifest.id) is None:
-            self._catalog.write(manifest.id, VERIFIED, done)
+        if self._catalog.drill(backup) is None:
+            self._catalog.write(backup, VERIFIED, done)
         return done
 
     def _open_some(self, engine: Engine) -> int:

@@ -1,10 +1,11 @@
 """The form of a backup's objects.
 
-An object holds the rows of one table in primary-key order: chunks of a 4-byte length and a zstd
-frame of a msgpack list of rows, encrypted by Tink's streaming AEAD (AES-256-GCM-HKDF, segments of
-1 MB, the last one marked). Each is bound to its backup, its place and its name, so an object that
-was cut, changed, swapped or renamed does not open. The keyset is wrapped by a key derived from the
-key ring's, so changing the key-encryption key leaves backups readable.
+An object is a stream of chunks, encrypted by Tink's streaming AEAD (AES-256-GCM-HKDF, segments of
+1 MB, the last one marked). It is bound to its link (a backup, or a segment of the log behind one)
+and its name, so an object that was cut, changed, swapped, moved or renamed does not open. A chunk
+is a head (table, what is done, length) and a zstd frame of a msgpack list of rows, each packed by
+itself. The keyset is wrapped by a key derived from the key ring's, so changing the key-encryption
+key leaves backups readable.
 """
 
 from __future__ import annotations
@@ -21,22 +22,29 @@ import tink
 import zstandard
 from tink import secret_key_access, streaming_aead
 
-from analect.model.errors import Corrupt
+from analect.model.errors import AnalectError, Corrupt
 from analect.model.ids import RandomBytes
 from analect.privacy.kek import LocalKek
 
-ROWS = 500
-"""Rows of a chunk."""
-LEVEL = 3
+ROWS = 1_000
+BYTES = 1 << 20
+"""Of one chunk, about."""
+LEVEL = 1
 """Payloads are sealed and do not shrink; the columns beside them do at any level."""
 MOST = 1 << 30
-"""Bytes of one chunk."""
+"""Bytes of one chunk, unpacked."""
+ADDED, REMOVED = 0, 1
+"""What a chunk holds: rows (in place of those of the same key), or keys of rows that are gone."""
 
-_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">HBI")
 _MODULUS = 1 << 128
 
 T = TypeVar("T")
-Row = list[Any]
+Row = tuple[Any, ...]
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_list = msgspec.msgpack.Decoder(list[bytes]).decode
+_unpack_row = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
 
 @dataclass(slots=True)
@@ -47,15 +55,33 @@ class Tally:
     rows: int = 0
     total: int = 0
 
-    def add(self, row: Sequence[Any]) -> None:
+    def add(self, packed: bytes) -> None:
         """One more row."""
-        digest = hashlib.blake2b(msgspec.msgpack.encode(row), digest_size=16, key=self.key)
         self.rows += 1
-        self.total = (self.total + int.from_bytes(digest.digest(), "big")) % _MODULUS
+        self.total += self._digest(packed)
+
+    def take(self, packed: bytes) -> None:
+        """One row less."""
+        self.rows -= 1
+        self.total -= self._digest(packed)
 
     def hash(self) -> str:
         """The sum, in hex."""
-        return f"{self.total:032x}"
+        return f"{self.total % _MODULUS:032x}"
+
+    def _digest(self, packed: bytes) -> int:
+        digest = hashlib.blake2b(packed, digest_size=16, key=self.key).digest()
+        return int.from_bytes(digest, "big")
+
+
+def pack_row(row: Sequence[Any]) -> bytes:
+    """One row, as it is hashed and stored."""
+    return _pack(row)
+
+
+def unpack_row(packed: bytes) -> Row:
+    """The row again."""
+    return _unpack_row(packed)
 
 
 class BackupKeys:
@@ -94,6 +120,10 @@ class BackupKeys:
         body = msgspec.json.encode(value)
         return body + b"\n" + self._mac(name, body).encode()
 
+    def digest(self, signed: bytes) -> str:
+        """What a later link says of the one it goes on from."""
+        return hashlib.blake2b(signed, digest_size=16, key=self.hashing).hexdigest()
+
     def verified(self, name: str, signed: bytes, type_: type[T]) -> T:
         """What :meth:`sign` signed under this name.
 
@@ -112,34 +142,93 @@ class BackupKeys:
         return hmac.new(self._signing, name.encode() + b"\0" + body, "sha256").hexdigest()
 
 
-def binding(backup: str, place: int, name: str) -> bytes:
+def binding(link: str, name: str) -> bytes:
     """What an object belongs to."""
-    return f"{backup}\0{place}\0{name}".encode()
+    return f"{link}\0{name}".encode()
 
 
-def write_chunk(stream: BinaryIO, rows: list[Row]) -> None:
-    """Append rows."""
-    packed = zstandard.compress(msgspec.msgpack.encode(rows), LEVEL)
-    stream.write(_LENGTH.pack(len(packed)))
-    stream.write(packed)
+class ChunkWriter:
+    """Packs rows into chunks of one object."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._zstd = zstandard.ZstdCompressor(level=LEVEL)
+        self._held: list[bytes] = []
+        self._size = 0
+        self._of = (0, ADDED)
+
+    def add(self, table: int, done: int, packed: bytes) -> None:
+        """One more row of a table."""
+        if self._of != (table, done) or self._size >= BYTES or len(self._held) >= ROWS:
+            self.flush()
+            self._of = (table, done)
+        self._held.append(packed)
+        self._size += len(packed)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            frame = self._zstd.compress(_pack(self._held))
+            self._stream.write(_HEAD.pack(*self._of, len(frame)) + frame)
+            self._held, self._size = [], 0
 
 
-def read_chunks(stream: BinaryIO, name: str) -> Iterator[list[Row]]:
-    """The rows again, some at a time.
+def read_chunks(source: BinaryIO, named: str) -> Iterator[tuple[int, int, list[bytes]]]:
+    """(table, what is done, packed rows) of every chunk.
 
     Raises:
         Corrupt: the object is cut, changed, or not the one that belongs here.
     """
     try:
-        while head := _exactly(stream, _LENGTH.size):
-            packed = _exactly(stream, _LENGTH.unpack(head)[0])
-            plain = zstandard.decompress(packed, max_output_size=MOST)
-            yield msgspec.msgpack.decode(plain, type=list[Row])
+        while head := _exactly(source, _HEAD.size):
+            table, done, length = _HEAD.unpack(head)
+            plain = zstandard.decompress(_exactly(source, length), max_output_size=MOST)
+            yield table, done, _unpack_list(plain)
     except (tink.TinkError, zstandard.ZstdError, msgspec.MsgspecError, struct.error) as error:
         raise Corrupt(
-            f"the backup's object {name} does not verify: it was cut, changed, or swapped with "
+            f"the backup's object {named} does not verify: it was cut, changed, or swapped with "
             "another"
         ) from error
+
+
+class Remembering:
+    """A stream for a library that swallows what goes wrong beneath it: the error is kept."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+        self.closed = False
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        """It is asked."""
+        return True
+
+    def writable(self) -> bool:
+        """It is asked."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read, and keep what goes wrong."""
+        try:
+            return self._stream.read(size)
+        except (AnalectError, OSError) as error:
+            self.error = error
+            raise
+
+    def write(self, data: bytes) -> int:
+        """Write, and keep what goes wrong."""
+        try:
+            self._stream.write(data)
+        except (AnalectError, OSError) as error:
+            self.error = error
+            raise
+        self.count += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """The stream beneath stays open: it is synced, or closed, by who opened it."""
+        self.closed = True
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

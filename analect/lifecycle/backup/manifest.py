@@ -1,9 +1,15 @@
-"""What a backup says of itself: signed, and written last."""
+"""What a backup says of itself: signed, and written last.
+
+Backups form chains: a *link* is a full backup, an increment on another one, or a segment of the
+log of changes behind either. Each names the link it goes on from, and the digest of what that one
+says of itself, so a link that was taken out, put elsewhere or played again is found out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO, TypeVar
 
 from analect.lifecycle.backup.format import BackupKeys
@@ -13,43 +19,82 @@ from analect.model.ids import Micros
 
 MANIFEST = "manifest"
 VERIFIED = "verified"
-FORMAT = 1
+LOG = "log"
+CHANGES = "changes"
+"""The one object of a link that is no full backup; those of a full one are its tables."""
+FORMAT = 2
+
+Checkpoint = Callable[[str], None]
+"""Called at every named point of a job, for tests that end the process there."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class TableObject:
-    """One table: its object, how many rows, the sum of their keyed hashes, bytes as stored."""
+class TableContent:
+    """What a link holds of a table: ``rows`` with the sum of their keyed hashes, and keys of
+    ``removed`` ones. ``whole``: these are all of its rows, whatever links before this one say.
+    ``total``: rows there were then, where that was counted.
+    """
 
     name: str
     columns: tuple[str, ...]
+    key: tuple[str, ...]
+    whole: bool
     rows: int
     hash: str
+    removed: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object of a link and its bytes."""
+
+    name: str
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole backup. ``taken_at`` is when its snapshot began."""
+    """One link. ``taken_at`` is when its snapshot began; ``parent`` and ``parent_digest`` say what
+    it goes on from; ``months`` are those of its records; ``plain`` the bytes of its rows.
+    """
 
     id: str
     store: str
+    kind: str
     schema: str
     keyset: bytes
-    tables: tuple[TableObject, ...]
+    tables: tuple[TableContent, ...]
+    objects: tuple[Stored, ...]
+    months: tuple[str, ...]
     taken_at: Micros
     finished_at: Micros
+    plain: int
+    parent: str | None = None
+    parent_digest: str | None = None
     format: int = FORMAT
+
+    @property
+    def rows(self) -> int:
+        """All of its rows."""
+        return sum(table.rows for table in self.tables)
+
+    @property
+    def size(self) -> int:
+        """As stored."""
+        return sum(one.bytes for one in self.objects)
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill that passed. Times in seconds: ``recovery`` (RTO) is the time to restore and read
+    """A drill that passed, of a backup and of the log behind it as far as ``link``. Times in seconds: ``recovery`` (RTO) is the time to restore and read
     back, ``age`` (RPO) how old the data was by then.
     """
 
     backup: str
+    link: str
     drilled_at: Micros
     rows: int
     dropped: int
@@ -60,11 +105,16 @@ class Drill:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A backup in a list: ``VERIFIED`` once a drill restored it, else ``COMPLETED``, or ``BROKEN``."""
+    """A backup in a list: ``VERIFIED`` once a drill restored it, else ``COMPLETED``, or ``BROKEN``.
+    ``log_until``: how far the log of changes behind it goes.
+    """
 
     id: str
     state: str
+    kind: str
+    parent: str | None
     taken_at: Micros | None
+    log_until: Micros | None
     rows: int
     bytes: int
     problem: str | None = None
@@ -78,9 +128,9 @@ class Catalog:
         self.store = store
         self.keys = keys
 
-    def path(self, backup: str, name: str = "") -> str:
-        """The name of an object of a backup."""
-        return f"{self.store}/{backup}/{name}".rstrip("/")
+    def path(self, link: str, name: str = "") -> str:
+        """The name of an object of a link."""
+        return f"{self.store}/{link}/{name}".rstrip("/")
 
     def ids(self) -> list[str]:
         """Backups that were written to the end, oldest first."""
@@ -90,27 +140,103 @@ class Catalog:
             if MANIFEST in self.place.names(self.path(one))
         ]
 
-    def manifest(self, backup: str | None) -> Manifest:
-        """A backup's manifest; the newest one's when ``backup`` is None.
+    def segments(self, backup: str) -> list[str]:
+        """Links of the log behind a backup, oldest first."""
+        links = [f"{backup}/{LOG}/{one}" for one in self.place.names(self.path(backup, LOG))]
+        if links and self.place.size(self.path(links[-1], MANIFEST)) is None:
+            links.pop()  # it was never finished
+        return links
+
+    def newest(self) -> str:
+        """The last backup.
 
         Raises:
-            NotFound: there is no such backup.
-            Corrupt: the manifest does not verify.
+            NotFound: there is none.
         """
         known = self.ids()
-        if not known or (backup is not None and backup not in known):
-            raise NotFound("there is no such finished backup of this store in this place")
-        found = backup or known[-1]
-        manifest = self._read(found, MANIFEST, Manifest)
-        if (manifest.id, manifest.store) != (found, self.store) or manifest.format != FORMAT:
-            raise Corrupt(f"the manifest of backup {found} is of another backup or format")
-        return manifest
+        if not known:
+            raise NotFound("there is no finished backup of this store in this place")
+        return known[-1]
+
+    def manifest(self, link: str) -> Manifest:
+        """What a link says of itself.
+
+        Raises:
+            NotFound: there is no such link.
+            Corrupt: its manifest does not verify.
+        """
+        return self.signed(link)[0]
+
+    def signed(self, link: str) -> tuple[Manifest, str]:
+        """The same, and the digest by which others name it."""
+        path = self.path(link, MANIFEST)
+        try:
+            with self.place.open(path) as stream:
+                data = stream.read()
+        except NotFound as error:
+            raise NotFound(
+                f"there is no finished backup {link} of this store in this place"
+            ) from error
+        found = self.keys.verified(path, data, Manifest)
+        if (found.id, found.store) != (link, self.store) or found.format != FORMAT:
+            raise Corrupt(f"the manifest of {link} is of another backup or format")
+        return found, self.keys.digest(data)
+
+    def chain(self, link: str) -> list[Manifest]:
+        """A link and all it goes on from, the full backup first.
+
+        Raises:
+            NotFound: there is no such link.
+            Corrupt: a link is missing, or is another one than it was.
+        """
+        found = [self.manifest(link)]
+        while (parent := found[0].parent) is not None:
+            after = found[0]
+            try:
+                before, digest = self.signed(parent)
+            except NotFound as error:
+                raise Corrupt(f"{after.id} goes on from {parent}, which is not there") from error
+            if digest != after.parent_digest:
+                raise Corrupt(
+                    f"{after.id} goes on from another {parent} than the one that is there"
+                )
+            found.insert(0, before)
+        return found
+
+    def at(self, moment: Micros) -> str:
+        """The last link that was taken by ``moment``.
+
+        Raises:
+            NotFound: there was none by then.
+        """
+        # The log behind a backup goes on until the next backup is whole: look at two of them.
+        bases = (self.manifest(one) for one in reversed(self.ids()))
+        by_then = islice((base for base in bases if base.taken_at <= moment), 2)
+        links = [link for base in by_then for link in (base, *self._log_until(base.id, moment))]
+        if not links:
+            raise NotFound("no backup in this place is so old")
+        return max(links, key=lambda link: link.taken_at).id
+
+    def _log_until(self, backup: str, moment: Micros) -> Iterator[Manifest]:
+        """The last segment by ``moment``, if any, found by halving."""
+        links = self.segments(backup)
+        low, high = 0, len(links)
+        while low < high:
+            middle = (low + high) // 2
+            if self.manifest(links[middle]).taken_at <= moment:
+                low = middle + 1
+            else:
+                high = middle
+        if low:
+            yield self.manifest(links[low - 1])
 
     def drill(self, backup: str) -> Drill | None:
         """The last word on whether it was restored once; None when it never was."""
         if VERIFIED not in self.place.names(self.path(backup)):
             return None
-        return self._read(backup, VERIFIED, Drill)
+        path = self.path(backup, VERIFIED)
+        with self.open(path) as stream:
+            return self.keys.verified(path, stream.read(), Drill)
 
     def open(self, path: str) -> BinaryIO:
         """Read an object.
@@ -123,9 +249,9 @@ class Catalog:
         except NotFound as error:
             raise Corrupt(f"the backup lacks its object {path}") from error
 
-    def write(self, backup: str, name: str, value: object) -> None:
+    def write(self, link: str, name: str, value: object) -> None:
         """Write a signed object; the name must be free."""
-        path = self.path(backup, name)
+        path = self.path(link, name)
         with self.place.create(path) as stream:
             stream.write(self.keys.sign(path, value))
 
@@ -135,18 +261,18 @@ class Catalog:
             try:
                 found = self.manifest(backup)
                 state = "COMPLETED" if self.drill(backup) is None else "VERIFIED"
-            except Corrupt as error:
-                yield Listed(backup, "BROKEN", None, 0, 0, str(error))
+                last = self.segments(backup)
+                until = self.manifest(last[-1]).taken_at if last else None
+            except (Corrupt, NotFound) as error:
+                yield Listed(backup, "BROKEN", "", None, None, None, 0, 0, str(error))
                 continue
             yield Listed(
                 backup,
                 state,
+                found.kind,
+                found.parent,
                 found.taken_at,
-                sum(table.rows for table in found.tables),
-                sum(table.bytes for table in found.tables),
+                until,
+                found.rows,
+                found.size,
             )
-
-    def _read(self, backup: str, name: str, type_: type[T]) -> T:
-        path = self.path(backup, name)
-        with self.open(path) as stream:
-            return self.keys.verified(path, stream.read(), type_)

@@ -1,4 +1,4 @@
-"""Reading a backup: every object against what the signed manifest says of it."""
+"""Reading a link: every object against what the signed manifest says of it."""
 
 from __future__ import annotations
 
@@ -7,63 +7,96 @@ from dataclasses import dataclass
 
 import tink
 
-from analect.lifecycle.backup.format import Row, Tally, binding, read_chunks
-from analect.lifecycle.backup.manifest import Catalog, Manifest, TableObject
+from analect.lifecycle.backup.format import (
+    ADDED,
+    Remembering,
+    Row,
+    Tally,
+    binding,
+    read_chunks,
+    unpack_row,
+)
+from analect.lifecycle.backup.manifest import CHANGES, Catalog, Manifest, TableContent
 from analect.model.errors import Corrupt
-from analect.model.ids import month_of
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A backup whose every object was read and agrees. ``months``: of its records."""
+class Chunk:
+    """Rows of a table, or keys of rows that are gone; each packed by itself."""
 
-    manifest: Manifest
-    months: frozenset[str]
+    table: TableContent
+    done: int
+    packed: list[bytes]
 
 
-class BackupReader:
-    """Opens the objects of one backup."""
+class LinkReader:
+    """Opens the objects of one link.
+
+    Raises:
+        KeyUnavailable: this store's keys do not open it.
+    """
 
     def __init__(self, catalog: Catalog, manifest: Manifest) -> None:
         self._catalog = catalog
         self._cipher = catalog.keys.open(manifest.id, manifest.keyset)
         self.manifest = manifest
 
-    def check(self) -> Checked:
+    def check(self) -> None:
         """Read everything.
 
         Raises:
             Corrupt: an object is missing, cut, changed, swapped, or has other rows than it had.
         """
-        months: set[str] = set()
-        for table in self.manifest.tables:
-            for rows in self.rows(table):
-                if table.name == "records":
-                    months.update(month_of(row[0]) for row in rows)
-                elif table.name == "record_tags":
-                    months.update(month_of(row[1]) for row in rows)
-        return Checked(self.manifest, frozenset(months))
+        for _ in self.chunks():
+            continue
 
-    def rows(self, table: TableObject) -> Iterator[list[Row]]:
-        """The rows of a table; that they are all, and the right ones, is known at the end.
+    def rows(self, name: str) -> Iterator[Row]:
+        """The rows of one table; that each is genuine is all that is known."""
+        tables = self.manifest.tables
+        held = {one.name for one in self.manifest.objects}
+        for whole in [name] if name in held else held & {CHANGES}:
+            for number, done, packed in self._object(whole):
+                if done == ADDED and number < len(tables) and tables[number].name == name:
+                    yield from map(unpack_row, packed)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All of it, in order; that it is all, and the right rows, is known at the end.
 
         Raises:
-            Corrupt: they are not.
+            Corrupt: it is not.
         """
-        name = self._catalog.path(self.manifest.id, table.name)
-        place = self.manifest.tables.index(table)
-        tally = Tally(self._catalog.keys.hashing)
-        with self._catalog.open(name) as source:
+        tables = self.manifest.tables
+        tallies = [Tally(self._catalog.keys.hashing) for _ in tables]
+        removed = [0] * len(tables)
+        for one in self.manifest.objects:
+            for number, done, packed in self._object(one.name):
+                if number >= len(tables):
+                    raise self._other(one.name)
+                if done == ADDED:
+                    for row in packed:
+                        tallies[number].add(row)
+                else:
+                    removed[number] += len(packed)
+                yield Chunk(tables[number], done, packed)
+        for table, tally, gone in zip(tables, tallies, removed, strict=True):
+            if (tally.rows, tally.hash(), gone) != (table.rows, table.hash, table.removed):
+                raise self._other(table.name)
+
+    def _object(self, name: str) -> Iterator[tuple[int, int, list[bytes]]]:
+        path = self._catalog.path(self.manifest.id, name)
+        with self._catalog.open(path) as beneath:
+            source = Remembering(beneath)
             try:
-                stream = self._cipher.new_decrypting_stream(
-                    source, binding(self.manifest.id, place, table.name)
-                )
-            except tink.TinkError as error:
-                raise Corrupt(f"the backup's object {name} is no object of a backup") from error
-            with stream:
-                for rows in read_chunks(stream, name):
-                    for row in rows:
-                        tally.add(row)
-                    yield rows
-        if (tally.rows, tally.hash()) != (table.rows, table.hash):
-            raise Corrupt(f"the backup's object {name} has other rows than its manifest says")
+                stream = self._cipher.new_decrypting_stream(source, binding(self.manifest.id, name))
+                with stream:
+                    yield from read_chunks(stream, path)
+            except (tink.TinkError, Corrupt) as error:
+                if source.error is not None:
+                    raise source.error from error
+                if isinstance(error, Corrupt):
+                    raise
+                raise Corrupt(f"the backup's object {path} is no object of a backup") from error
+
+    def _other(self, name: str) -> Corrupt:
+        path = self._catalog.path(self.manifest.id, name)
+        return Corrupt(f"the backup's object {path} has other rows than its manifest says")

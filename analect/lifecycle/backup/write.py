@@ -1,48 +1,117 @@
-"""Writing a backup: every table of the truth, as one snapshot saw it."""
+"""Writing a link: every table of the truth, or what changed in it, as one snapshot saw it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, BinaryIO, cast
 
 import structlog
-from sqlalchemy import Connection, Engine, Table, func, select
+from sqlalchemy import Connection, Engine
 from tink.streaming_aead import StreamingAead
 
-from analect.lifecycle.backup.format import ROWS, Row, Tally, binding, write_chunk
-from analect.lifecycle.backup.manifest import MANIFEST, Catalog, Manifest, TableObject
-from analect.model.ids import Clock, RandomBytes, new_id
-from analect.store.engine import is_postgres, read_transaction, translating
+from analect.lifecycle.backup.format import (
+    ADDED,
+    REMOVED,
+    ChunkWriter,
+    Remembering,
+    Row,
+    Tally,
+    binding,
+    pack_row,
+)
+from analect.lifecycle.backup.manifest import (
+    CHANGES,
+    MANIFEST,
+    Catalog,
+    Checkpoint,
+    Manifest,
+    Stored,
+    TableContent,
+)
+from analect.model.errors import AnalectError
+from analect.model.ids import Clock, Micros, id_text, month_of
+from analect.store.changes import TRACKED, Position, added_outbox, changed_keys, position, standing
+from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
+from analect.store.raw import RawTable, raw_table, read_rows, rows_of_keys
 from analect.store.tables import metadata
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 
-RESET: dict[str, dict[str, Any]] = {
+FIRST = ("meta", "key_shards", "erasures", "data_keys", "records")
+"""What they say decides what of the others is restored."""
+DERIVED = {"record_tags"}
+"""Made again from the records."""
+SEGMENT = "segment"
+"""The kind of a link of the log."""
+AT_ONCE = 500
+"""Changed rows looked up at once."""
+
+_UNCLAIMED: dict[str, dict[str, Any]] = {
     "commits": {"txid": 0},
     "outbox": {"claimed_by": None, "claimed_at": None},
 }
 """What does not outlive its database: transaction ids begin anew, and so does work in hand."""
 
 
-def tables() -> list[Table]:
-    """Every table, keys first: what they say decides what of the others is restored."""
-    first = ["meta", "key_shards", "data_keys", "records"]
-    rest = sorted(metadata.tables.keys() - set(first))
-    return [metadata.tables[name] for name in (*first, *rest)]
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an increment goes on from."""
+
+    link: str
+    digest: str
+    position: Position
 
 
-def write_backup(
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A link that stands, where it stands in the order of commits, and the log that says so."""
+
+    manifest: Manifest
+    position: Position
+    log_id: str | None
+
+
+def tables_of(connection: Connection) -> list[RawTable]:
+    """Every table that goes into a backup, those first that decide."""
+    rest = sorted(metadata.tables.keys() - {*FIRST} - DERIVED)
+    found = (raw_table(connection, name) for name in (*FIRST, *rest))
+    return [table for table in found if table is not None]
+
+
+def write_link(
     engine: Engine,
     catalog: Catalog,
+    link: str,
     *,
+    kind: str,
     clock: Clock,
-    random_bytes: RandomBytes,
+    base: Base | None = None,
+    same: Callable[[str, str], bool] = lambda _table, _hash: False,
     progress: Progress = lambda _done, _total: None,
-) -> Manifest:
-    """Write a full backup; it counts as one only when its manifest, the last object, is there.
+    checkpoint: Checkpoint = lambda _name: None,
+) -> Written | None:
+    """Write a full backup or, with a ``base``, what changed since; it stands only when its
+    manifest, the last object, is there.
+
+    Args:
+        engine: the truth.
+        catalog: where it goes.
+        link: its name, which nobody else may have.
+        kind: what it was made for.
+        clock: when its snapshot began.
+        base: what it goes on from.
+        same: whether a small table still has the rows of this hash; it is then left out.
+        progress: hears of (rows, rows in all).
+        checkpoint: hears of every step.
+
+    Returns:
+        None for an increment without any change.
 
     Raises:
         StoreUnavailable: database or place fail, or the place is full.
@@ -50,18 +119,18 @@ def write_backup(
     schema = schema_version(engine) or ""
     with snapshot(engine) as connection:
         taken_at = clock()
-        backup = new_id(taken_at, random_bytes)
-        cipher, keyset = catalog.keys.fresh(backup)
-        total = sum(_count(connection, table) for table in tables())
-        written: list[TableObject] = []
-        for place, table in enumerate(tables()):
-            done = _write_table(connection, catalog, (backup, place, table), cipher)
-            written.append(done)
-            progress(sum(one.rows for one in written), total)
-    manifest = Manifest(backup, catalog.store, schema, keyset, tuple(written), taken_at, clock())
-    catalog.write(backup, MANIFEST, manifest)
-    log.info("backup written", backup=backup, rows=total)
-    return manifest
+        stands = position(connection) if (log_id := standing(connection)) else Position()
+        writing = _Link(connection, catalog, link, base, kind, same, progress, checkpoint)
+        writing.run()
+    if base is not None and not writing.tables:
+        return None
+    manifest = writing.manifest(schema, taken_at, clock())
+    checkpoint("objects written")
+    catalog.write(link, MANIFEST, manifest)
+    checkpoint("manifest written")
+    if kind != SEGMENT:
+        log.info("backup written", backup=link, kind=kind, rows=manifest.rows)
+    return Written(manifest, stands, log_id)
 
 
 def snapshot(engine: Engine) -> Any:
@@ -71,69 +140,205 @@ def snapshot(engine: Engine) -> Any:
     return read_transaction(engine)
 
 
-def rows_of(connection: Connection, table: Table) -> Iterator[list[Row]]:
-    """A table in primary-key order, some rows at a time, as a backup holds it."""
-    reset = RESET.get(table.name, {})
-    question = select(table).order_by(*table.primary_key.columns)
-    question = question.execution_options(yield_per=ROWS)
-    names = [column.name for column in table.columns]
-    with translating(), connection.execute(question) as answer:
-        for part in answer.partitions():
-            rows = [list(row) for row in part]
-            for name, value in reset.items():
-                place = names.index(name)
-                for row in rows:
-                    row[place] = value
-            if table.name == "outbox":
-                _unclaim(rows, names.index("state"))
-            yield rows
-
-
-def _unclaim(rows: list[Row], state: int) -> None:
+def settled(table: RawTable, rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows without what does not outlive their database."""
+    reset = {table.columns.index(name): v for name, v in _UNCLAIMED.get(table.name, {}).items()}
+    state = table.columns.index("state") if table.name == "outbox" else None
+    if not reset:
+        yield from rows
+        return
     for row in rows:
-        if row[state] == "claimed":
-            row[state] = "pending"
+        values = list(row)
+        for place, value in reset.items():
+            values[place] = value
+        if state is not None and values[state] == "claimed":
+            values[state] = "pending"
+        yield tuple(values)
 
 
-def _write_table(
-    connection: Connection,
-    catalog: Catalog,
-    what: tuple[str, int, Table],
-    cipher: StreamingAead,
-) -> TableObject:
-    backup, place, table = what
-    tally = Tally(catalog.keys.hashing)
-    with catalog.place.create(catalog.path(backup, table.name)) as stream:
-        counting = _Counting(stream)
-        sealed = cipher.new_encrypting_stream(counting, binding(backup, place, table.name))
-        with sealed:
-            for rows in rows_of(connection, table):
-                for row in rows:
-                    tally.add(row)
-                write_chunk(sealed, rows)
-    columns = tuple(str(column.name) for column in table.columns)
-    return TableObject(str(table.name), columns, tally.rows, tally.hash(), counting.count)
+@dataclass(slots=True)
+class _Link:
+    """One link on its way."""
+
+    connection: Connection
+    catalog: Catalog
+    link: str
+    base: Base | None
+    kind: str
+    same: Callable[[str, str], bool]
+    progress: Progress
+    checkpoint: Checkpoint
+    tables: list[TableContent] = field(default_factory=list)
+    objects: list[Stored] = field(default_factory=list)
+    months: set[str] = field(default_factory=set)
+    keyset: bytes = b""
+    plain: int = 0
+    seen: int = 0
+    total: int = 0
+
+    def run(self) -> None:
+        """Write every object."""
+        cipher, self.keyset = self.catalog.keys.fresh(self.link)
+        every = tables_of(self.connection)
+        if self.base is None:
+            self.total = sum(_count(self.connection, table) for table in every)
+            for table in every:
+                with self._object(cipher, table.name) as chunks:
+                    self._whole(chunks, table)
+        else:
+            with self._object(cipher, CHANGES) as chunks:
+                for table in every:
+                    self._changes(chunks, table, self.base.position)
+
+    @contextmanager
+    def _object(self, cipher: StreamingAead, name: str) -> Iterator[ChunkWriter]:
+        """Chunks of an object that stands when the block ends well, if there are any."""
+        sealed: list[Remembering] = []
+        with ExitStack() as stack:
+
+            def begin() -> BinaryIO:
+                path = self.catalog.path(self.link, name)
+                beneath = Remembering(stack.enter_context(self.catalog.place.create(path)))
+                sealed.append(beneath)
+                stack.enter_context(_telling(beneath))
+                whole = cipher.new_encrypting_stream(beneath, binding(self.link, name))
+                return cast("BinaryIO", stack.enter_context(whole))
+
+            chunks = ChunkWriter(cast("BinaryIO", _Sealing(begin)))
+            yield chunks
+            chunks.flush()
+        self.objects += [Stored(name, one.count) for one in sealed]
+
+    def manifest(self, schema: str, taken_at: Micros, finished_at: Micros) -> Manifest:
+        return Manifest(
+            id=self.link,
+            store=self.catalog.store,
+            kind=self.kind,
+            schema=schema,
+            keyset=self.keyset,
+            tables=tuple(self.tables),
+            objects=tuple(self.objects),
+            months=tuple(sorted(self.months)),
+            taken_at=taken_at,
+            finished_at=finished_at,
+            plain=self.plain,
+            parent=None if self.base is None else self.base.link,
+            parent_digest=None if self.base is None else self.base.digest,
+        )
+
+    def _whole(self, chunks: ChunkWriter, table: RawTable) -> None:
+        rows = settled(table, read_rows(self.connection, table))
+        tally = self._add(chunks, table, rows)
+        self._tell(table, tally, whole=True, total=tally.rows)
+
+    def _changes(self, chunks: ChunkWriter, table: RawTable, since: Position) -> None:
+        if table.name in TRACKED:
+            self._changed(chunks, table, changed_keys(self.connection, table, since))
+        elif table.name == "outbox" and self.kind == SEGMENT:
+            # Which of the older ones are done is not told: they are done again, as after a crash.
+            self._changed(chunks, table, added_outbox(self.connection, since))
+        else:
+            packed = [pack_row(row) for row in settled(table, read_rows(self.connection, table))]
+            tally = Tally(self.catalog.keys.hashing)
+            for one in packed:
+                tally.add(one)
+            if not self.same(table.name, tally.hash()):
+                for one in packed:
+                    self._put(chunks, ADDED, one)
+                self._tell(table, tally, whole=True, total=tally.rows)
+
+    def _changed(self, chunks: ChunkWriter, table: RawTable, keys: Iterable[Row]) -> None:
+        tally = Tally(self.catalog.keys.hashing)
+        removed = 0
+        for part in _parts(keys):
+            present = {
+                table.key_of(row): row
+                for row in settled(table, rows_of_keys(self.connection, table, part))
+            }
+            for key in part:
+                row = present.get(key)
+                packed = pack_row(key if row is None else row)
+                self._put(chunks, REMOVED if row is None else ADDED, packed)
+                if row is None:
+                    removed += 1
+                else:
+                    tally.add(packed)
+                    self._note_month(table, row)
+        if tally.rows or removed:
+            total = None if self.kind == SEGMENT else _count(self.connection, table)
+            self._tell(table, tally, whole=False, total=total, removed=removed)
+
+    def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row]) -> Tally:
+        tally = Tally(self.catalog.keys.hashing)
+        records = table.name == "records"
+        for row in rows:
+            packed = pack_row(row)
+            tally.add(packed)
+            self._put(chunks, ADDED, packed)
+            if records:
+                self._note_month(table, row)
+        return tally
+
+    def _put(self, chunks: ChunkWriter, done: int, packed: bytes) -> None:
+        chunks.add(len(self.tables), done, packed)
+        self.plain += len(packed)
+        self.seen += 1
+        if self.seen % 1_000 == 0:
+            self.progress(self.seen, max(self.total, self.seen))
+
+    def _note_month(self, table: RawTable, row: Row) -> None:
+        if table.name == "records":
+            self.months.add(month_of(id_text(row[0])))
+
+    def _tell(
+        self,
+        table: RawTable,
+        tally: Tally,
+        *,
+        whole: bool,
+        total: int | None,
+        removed: int = 0,
+    ) -> None:
+        key = tuple(table.columns[place] for place in table.key)
+        self.tables.append(
+            TableContent(
+                table.name, table.columns, key, whole, tally.rows, tally.hash(), removed, total
+            )
+        )
+        self.checkpoint(f"{table.name} written")
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+class _Sealing:
+    """The sealed stream of an object that is begun when there is something to write."""
 
-
-class _Counting:
-    """Passes bytes on and counts them; closing leaves the stream beneath open, to be synced."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.count = 0
-        self.closed = False
-
-    def writable(self) -> bool:
-        return True
+    def __init__(self, begin: Callable[[], BinaryIO]) -> None:
+        self._begin = begin
+        self._stream: BinaryIO | None = None
 
     def write(self, data: bytes) -> int:
-        self._stream.write(data)
-        self.count += len(data)
-        return len(data)
+        if self._stream is None:
+            self._stream = self._begin()
+        return self._stream.write(data)
 
-    def close(self) -> None:
-        self.closed = True
+
+@contextmanager
+def _telling(stream: Remembering) -> Iterator[None]:
+    """Raise what went wrong beneath a library that swallowed it."""
+    try:
+        yield
+    except (AnalectError, OSError):
+        raise
+    except Exception as error:
+        if stream.error is not None:
+            raise stream.error from error
+        raise
+
+
+def _count(connection: Connection, table: RawTable) -> int:
+    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table.name}").scalar_one())
+
+
+def _parts(keys: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(keys)
+    while part := list(islice(left, AT_ONCE)):
+        yield part

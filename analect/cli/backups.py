@@ -1,0 +1,107 @@
+"""What the commands about backups share: where they are, and what opens them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analect.model.errors import ConfigurationError, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analect.lifecycle.backup.erased import Erased
+    from analect.lifecycle.backup.manifest import Catalog
+    from analect.privacy.keyring import KeyRing
+    from analect.privacy.shards import Shards
+    from analect.settings import Settings
+
+RING = "ring"
+"""The one copy of the ring that goes with all backups of a store."""
+
+Dest = Annotated[
+    str, typer.Argument(metavar="DEST", help="The place of the backups: a folder, or s3://….")
+]
+Id = Annotated[str | None, typer.Option("--id", help="This backup; the newest when not given.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """The backups of the store whose ring this is; ``secret`` is its pseudonym key."""
+
+    catalog: Catalog
+    shards: Shards
+    ring: KeyRing
+    secret: bytes
+
+    def erased(self) -> Sequence[Erased]:
+        """Whom the ring knows to be erased."""
+        from analect.lifecycle.backup.erased import ErasedList
+
+        return ErasedList(self.ring, self.secret).all()
+
+
+def open_backups(settings: Settings, dest: str) -> Backups:
+    """The backups in a place. Where the ring of the settings is empty, its copy there is taken.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+        Conflict: there is no ring, and not exactly one store's backups.
+    """
+    try:
+        from analect.lifecycle.backup.format import BackupKeys
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "backups need the extra archive: pip install 'analect[archive]'"
+        ) from error
+    from analect.lifecycle.backup.manifest import Catalog
+    from analect.lifecycle.backup.rings import store_of
+    from analect.lifecycle.places.opening import open_place
+    from analect.privacy.kek import open_kek
+    from analect.privacy.keyring import FolderKeyRing
+    from analect.privacy.shards import Shards, pseudonym_key
+
+    place = open_place(dest, settings.objects)
+    ring: KeyRing = FolderKeyRing(settings.ring)
+    store = store_of(ring)
+    if store is None:
+        stores = place.names()
+        if len(stores) != 1:
+            raise Conflict(
+                f"the key ring {ring.place} is empty, and {dest} does not hold the backups of "
+                "exactly one store: name the ring with keys.ring (ANALECT_KEYS__RING)"
+            )
+        store = stores[0]
+        ring = copy_of_ring(settings, dest, store)
+    kek = open_kek(settings, store, os.urandom, fresh=False)
+    secret = pseudonym_key(ring, kek, store, os.urandom, create=False)
+    return Backups(
+        Catalog(place, store, BackupKeys(secret, os.urandom)),
+        Shards(ring, kek, store, os.urandom),
+        ring,
+        secret,
+    )
+
+
+def copy_of_ring(settings: Settings, dest: str, store: str) -> KeyRing:
+    """The copy of the ring beside the backups."""
+    from analect.lifecycle.places.opening import address_of, open_ring
+
+    return open_ring(address_of(dest, store, RING), settings.objects)
+
+
+def away_from_home(settings: Settings, dest: str) -> None:
+    """Raises:
+    ConfigurationError: the place is inside the data folder.
+    """
+    from analect.lifecycle.places.opening import is_bucket
+
+    if not is_bucket(dest) and Path(dest).resolve().is_relative_to(settings.home.resolve()):
+        raise ConfigurationError(
+            f"{dest} is in the data folder: what loses one would lose both, so keep backups away",
+            field="dest",
+        )

@@ -1,0 +1,101 @@
+"""Making a backup: full or what changed, for the place and the kind that are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Engine
+
+from analect.lifecycle.backup.manifest import Catalog, Checkpoint, Manifest
+from analect.lifecycle.backup.write import Base, Progress, write_link
+from analect.model.errors import Conflict, NotFound
+from analect.model.ids import Clock, RandomBytes, new_id
+from analect.store.changes import Changes, Head
+from analect.store.migrate import schema_version
+
+log = structlog.get_logger(__name__)
+
+MANUAL = "manual"
+KINDS = {MANUAL: False, "daily": True, "weekly": False, "monthly": False}
+"""What a backup is made for, and whether what changed is enough when there is a full one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupJob:
+    """Backs one store up into one place."""
+
+    engine: Engine
+    catalog: Catalog
+    clock: Clock
+    random_bytes: RandomBytes
+    progress: Progress = lambda _done, _total: None
+    checkpoint: Checkpoint = lambda _name: None
+
+    def full(self, kind: str = MANUAL) -> Manifest:
+        """A backup that needs no other one.
+
+        Raises:
+            StoreUnavailable: database or place fail, or the place is full.
+        """
+        Changes(self.engine).begin(new_id(self.clock(), self.random_bytes))
+        self.checkpoint("changes noted")
+        done = self._write(kind, None)
+        if done is None:
+            raise AssertionError  # a full backup always has something to say
+        return done
+
+    def incremental(self, kind: str = MANUAL) -> Manifest:
+        """What changed since the last backup in this place.
+
+        Raises:
+            Conflict: there is none to go on from; make a full one.
+            StoreUnavailable: database or place fail, or the place is full.
+        """
+        base = self.base()
+        if base is None:
+            raise Conflict(
+                "there is no backup in this place that this store can go on from: make a full one "
+                "(without --incremental)"
+            )
+        return self._write(kind, base) or self.catalog.manifest(base.link)
+
+    def of_kind(self, kind: str) -> Manifest:
+        """A full backup or an increment, as the kind has it."""
+        if KINDS[kind] and self.base() is not None:
+            return self.incremental(kind)
+        return self.full(kind)
+
+    def base(self) -> Base | None:
+        """The last backup, if changes since it are known."""
+        changes = Changes(self.engine)
+        head = changes.heads().get(self.catalog.place.address)
+        if head is None or changes.standing() != head.log_id:
+            return None
+        try:
+            manifest, digest = self.catalog.signed(head.backup)
+        except NotFound:
+            return None
+        if manifest.schema != schema_version(self.engine):
+            return None
+        return Base(head.backup, digest, head.position)
+
+    def _write(self, kind: str, base: Base | None) -> Manifest | None:
+        link = new_id(self.clock(), self.random_bytes)
+        written = write_link(
+            self.engine,
+            self.catalog,
+            link,
+            kind=kind,
+            clock=self.clock,
+            base=base,
+            progress=self.progress,
+            checkpoint=self.checkpoint,
+        )
+        if written is None:
+            return None
+        if written.log_id is not None:
+            head = Head(written.log_id, link, written.position, written.manifest.taken_at)
+            Changes(self.engine).advance(self.catalog.place.address, head)
+            self.checkpoint("head moved")
+        return written.manifest

@@ -1,0 +1,91 @@
+"""Which backups stay: the last ones, and the last of every day, week, month and year."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from analect.lifecycle.backup.manifest import MANIFEST, Catalog, Manifest
+from analect.model.errors import Corrupt, NotFound
+from analect.model.ids import to_datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How many of each: of days, weeks, months and years that have a backup, the last one of each
+    stays. Days end at midnight UTC, weeks on Sunday.
+    """
+
+    last: int = 3
+    daily: int = 7
+    weekly: int = 5
+    monthly: int = 12
+    yearly: int = 3
+
+
+_PERIODS: Mapping[str, Callable[[datetime], tuple[int, ...]]] = {
+    "daily": lambda day: (day.year, day.month, day.day),
+    "weekly": lambda day: tuple(day.isocalendar()[:2]),
+    "monthly": lambda day: (day.year, day.month),
+    "yearly": lambda day: (day.year,),
+}
+
+
+def kept(backups: Iterable[Manifest], verified: Iterable[str], keeping: Keeping) -> set[str]:
+    """The ids that stay: what is to be kept, the newest backup, the newest verified one, and
+    whatever those go on from.
+    """
+    newest_first = sorted(backups, key=lambda one: (one.taken_at, one.id), reverse=True)
+    parents = {one.id: one.parent for one in newest_first}
+    wanted = [one.id for one in newest_first[: max(keeping.last, 1)]]
+    for period, of in _PERIODS.items():
+        seen: dict[tuple[int, ...], str] = {}
+        for one in newest_first:
+            seen.setdefault(of(to_datetime(one.taken_at)), one.id)
+        wanted += list(seen.values())[: getattr(keeping, period)]
+    good = set(verified)
+    wanted += [one.id for one in newest_first if one.id in good][:1]
+    staying: set[str] = set()
+    for link_id in wanted:
+        link: str | None = link_id
+        while link is not None and link not in staying:
+            staying.add(link)
+            link = parents.get(link)
+    return staying
+
+
+def to_remove(catalog: Catalog, keeping: Keeping) -> list[str]:
+    """Backups of a place that may go, newest first, so that no link goes before what needs it. One
+    whose manifest cannot be read stays for people to look at, and all it might need with it.
+    """
+    manifests = []
+    for backup in catalog.ids():
+        try:
+            manifests.append(catalog.manifest(backup))
+        except (Corrupt, NotFound):
+            return []
+    verified = [one.id for one in manifests if _is_verified(catalog, one.id)]
+    staying = kept(manifests, verified, keeping)
+    return [one.id for one in reversed(manifests) if one.id not in staying]
+
+
+def remove(catalog: Catalog, backup: str) -> None:
+    """Remove a backup and the log behind it: its manifest first, so that it is none any more."""
+    for link in reversed(catalog.segments(backup)):
+        _remove(catalog, link)
+    _remove(catalog, backup)
+
+
+def _remove(catalog: Catalog, link: str) -> None:
+    path = catalog.path(link)
+    catalog.place.delete(f"{path}/{MANIFEST}")
+    for name in catalog.place.names(path):
+        catalog.place.delete(f"{path}/{name}")
+
+
+def _is_verified(catalog: Catalog, backup: str) -> bool:
+    try:
+        return catalog.drill(backup) is not None
+    except Corrupt:
+        return False

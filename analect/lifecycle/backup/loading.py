@@ -1,0 +1,174 @@
+"""Rows of links into a database, within one transaction, counted and hashed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+from sqlalchemy import Connection
+
+from analect.lifecycle.backup.format import Row, Tally, pack_row
+from analect.lifecycle.backup.manifest import TableContent
+from analect.lifecycle.backup.write import DERIVED, settled, tables_of
+from analect.model.errors import ConfigurationError, Conflict, Corrupt
+from analect.store.engine import is_postgres
+from analect.store.raw import (
+    RawTable,
+    delete_keys,
+    insert_rows,
+    raw_table,
+    read_rows,
+    rows_of_keys,
+)
+
+_KEY = b"restore"
+_INDEXES = """
+SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
+"""
+_tags = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(slots=True)
+class Loader:
+    """The tables of one database, and what each should hold."""
+
+    connection: Connection
+    tables: dict[str, RawTable] = field(init=False)
+    tallies: dict[str, Tally] = field(init=False)
+    _record_tags: RawTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = {table.name: table for table in tables_of(self.connection)}
+        self.tallies = {name: Tally(_KEY) for name in self.tables}
+        tags = raw_table(self.connection, "record_tags")
+        if tags is None:
+            raise ConfigurationError("the database lacks its tables; run `analect migrate`")
+        self._record_tags = tags
+
+    @property
+    def rows(self) -> int:
+        """How many rows there should be."""
+        return sum(tally.rows for tally in self.tallies.values())
+
+    def need_empty(self) -> None:
+        """Raises:
+        Conflict: there is a store in the database.
+        """
+        for name in self.tables:
+            if self.connection.exec_driver_sql(f"SELECT 1 FROM {name} LIMIT 1").first() is not None:
+                raise Conflict(
+                    "there is a store in this database already: restore into an empty database or "
+                    "another home, or say --replace"
+                )
+
+    def empty(self) -> None:
+        """Remove every row."""
+        for name in (*self.tables, *DERIVED):
+            self._clear(name)
+
+    @contextmanager
+    def without_indexes(self) -> Iterator[None]:
+        """Drop the indexes for the block and make them at its end, which is quicker for many rows."""
+        made: list[str] = []
+        for name in (*self.tables, *DERIVED):
+            for index, statement in self._indexes(name):
+                self.connection.exec_driver_sql(f"DROP INDEX {index}")
+                made.append(statement)
+        yield
+        for statement in made:
+            self.connection.exec_driver_sql(statement)
+
+    def begin(self, content: TableContent) -> None:
+        """The rows of a link's table come next; they are all of them if it is told whole."""
+        table = self._table(content)
+        if content.whole and self.tallies[table.name].rows:
+            self._clear(table.name)
+            self.tallies[table.name] = Tally(_KEY)
+
+    def add(self, content: TableContent, rows: list[Row]) -> None:
+        """Add rows, none of which is there."""
+        table = self._table(content)
+        insert_rows(self.connection, table, content.columns, rows)
+        tally = self.tallies[table.name]
+        same = content.columns == table.columns
+        for row in rows:
+            tally.add(pack_row(row if same else self._ordered(content, table, row)))
+        if table.name == "records":
+            self._add_tags(content, rows)
+
+    def remove(self, name: str, keys: Iterable[Row]) -> int:
+        """Remove rows by primary key; how many were there."""
+        table = self.tables[name]
+        wanted = list(keys)
+        there = list(rows_of_keys(self.connection, table, wanted))
+        tally = self.tallies[name]
+        for row in there:
+            tally.take(pack_row(row))
+        if name == "records":
+            delete_keys(self.connection, self._record_tags, self._tagged(table.columns, there))
+        delete_keys(self.connection, table, map(table.key_of, there))
+        return len(there)
+
+    def read_back(self) -> None:
+        """Compare what the database holds with what was written to it.
+
+        Raises:
+            Corrupt: they differ.
+        """
+        for name, table in self.tables.items():
+            tally = Tally(_KEY)
+            for row in settled(table, read_rows(self.connection, table, ordered=False)):
+                tally.add(pack_row(row))
+            if (tally.rows, tally.hash()) != (self.tallies[name].rows, self.tallies[name].hash()):
+                raise Corrupt(f"the database gives back other rows of {name} than it took")
+
+    def advance_sequences(self) -> None:
+        """Numbers that Postgres gives from now on come behind those that are there."""
+        if not is_postgres(self.connection):
+            return
+        for name in ("commits", "outbox", "access_log"):
+            self.connection.exec_driver_sql(
+                f"SELECT setval(pg_get_serial_sequence('{name}', 'seq'), max(seq)) FROM {name}"
+                " HAVING max(seq) IS NOT NULL"
+            )
+
+    def _table(self, content: TableContent) -> RawTable:
+        table = self.tables.get(content.name)
+        if table is None or not set(content.columns) <= set(table.columns):
+            raise ConfigurationError(
+                f"the database has no table {content.name} as the backup has it: restore with the "
+                "release that wrote it"
+            )
+        return table
+
+    @staticmethod
+    def _ordered(content: TableContent, table: RawTable, row: Row) -> Row:
+        values = dict(zip(content.columns, row, strict=True))
+        return tuple(values.get(name) for name in table.columns)
+
+    def _add_tags(self, content: TableContent, rows: list[Row]) -> None:
+        tagged = sorted(self._tagged(content.columns, rows))
+        insert_rows(self.connection, self._record_tags, ("tag", "record_id"), tagged)
+
+    @staticmethod
+    def _tagged(columns: tuple[str, ...], rows: list[Row]) -> list[Row]:
+        """Rows (or keys) of ``record_tags`` that belong to records."""
+        place, id_ = columns.index("tags"), columns.index("id")
+        return [(tag, row[id_]) for row in rows if row[place] for tag in set(_tags(row[place]))]
+
+    def _clear(self, name: str) -> None:
+        self.connection.exec_driver_sql(f"DELETE FROM {name}")
+
+    def _indexes(self, name: str) -> list[tuple[str, str]]:
+        if is_postgres(self.connection):
+            found = self.connection.exec_driver_sql(_INDEXES, (name,)).fetchall()
+            return [(row[0], row[1].replace(" ON ONLY ", " ON ")) for row in found]
+        found = self.connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+            f" AND tbl_name = '{name}'"
+        ).fetchall()
+        return [(row[0], row[1]) for row in found]

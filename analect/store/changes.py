@@ -1,0 +1,325 @@
+"""Which rows were added, replaced or removed since a moment, in the order of commits.
+
+New records are in the journal already. What else changes is noted by triggers in the table
+``row_changes``: table and primary key, nothing of the row. They are made with the first backup and
+taken away with the last place of backups, so a store without backups pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import msgspec
+from sqlalchemy import Connection, Engine, select
+
+from analect.model.ids import Micros
+from analect.store.engine import is_postgres, read_transaction, write_transaction
+from analect.store.raw import RawTable, Row, key_from_text, raw_table
+from analect.store.tables import meta
+from analect.store.upsert import insert_into
+
+TABLE = "row_changes"
+ALL = ("insert", "update", "delete")
+TRACKED: Mapping[str, Sequence[str]] = {
+    "records": ("update", "delete"),  # added ones are in the journal
+    "commits": ("delete",),  # added ones are those behind a number
+    "content_hashes": ALL,
+    "documents": ALL,
+    "document_versions": ALL,
+    "annotations": ALL,
+    "data_keys": ALL,
+    "vault": ALL,
+    "access_log": ALL,
+}
+"""Tables whose changes are told row by row. The others are small, and told whole."""
+
+HEADS = "backup_heads"
+LOG = "row_changes"
+"""Rows of ``meta``: where each place of backups stands, and the id of the log of changes."""
+STALE: Micros = 45 * 86_400 * 1_000_000
+"""A place that got no backup for so long is not waited for: its next one is full."""
+
+_LOCK = 0x616E616C0004
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A moment: the last numbers that were given by then on SQLite, the oldest transaction that
+    was still running on Postgres.
+    """
+
+    changes: int = 0
+    commits: int = 0
+    outbox: int = 0
+    xmin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last backup in a place, and how far its log of changes goes behind it: ``number`` of
+    segments, the last of which is ``log``.
+    """
+
+    log_id: str
+    backup: str
+    position: Position
+    at: Micros
+    number: int = 0
+    log: str | None = None
+    log_position: Position | None = None
+
+    @property
+    def last(self) -> str:
+        """The last link of all."""
+        return self.log or self.backup
+
+    @property
+    def last_position(self) -> Position:
+        """Where that one stands."""
+        return self.log_position or self.position
+
+
+class Changes:
+    """The log of changed rows, and who still needs it. Safe beside other processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, log_id: str) -> str:
+        """Note changes from now on, if nobody does yet; the id of the log that stands.
+
+        A log of which a trigger is missing (a migration made a table anew) is begun again, under
+        ``log_id``: nothing can be added to backups that were made with the one before.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        with write_transaction(self._engine) as connection:
+            if is_postgres(connection):
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if (stands := standing(connection)) is not None:
+                return stands
+            clear(connection)
+            for statement in _statements(connection):
+                connection.exec_driver_sql(statement)
+            _set(connection, LOG, log_id)
+            return log_id
+
+    def end(self) -> None:
+        """Note nothing any more."""
+        with write_transaction(self._engine) as connection:
+            clear(connection)
+
+    def standing(self) -> str | None:
+        """The id of the log, if it is whole."""
+        with read_transaction(self._engine) as connection:
+            return standing(connection)
+
+    def heads(self) -> dict[str, Head]:
+        """Where each place stands, by its address."""
+        with read_transaction(self._engine) as connection:
+            return _heads(connection)
+
+    def advance(self, address: str, head: Head) -> None:
+        """A place has more now; what no place needs any more is forgotten."""
+        with write_transaction(self._engine) as connection:
+            heads = {
+                name: one
+                for name, one in _heads(connection, held=True).items()
+                if head.at - one.at < STALE and one.log_id == head.log_id
+            }
+            heads[address] = head
+            _save(connection, heads)
+            _prune(connection, [one.position for one in heads.values()])
+
+    def forget(self, address: str) -> None:
+        """A place is gone; with the last one the log ends."""
+        with write_transaction(self._engine) as connection:
+            heads = _heads(connection, held=True)
+            heads.pop(address, None)
+            _save(connection, heads)
+            if not heads:
+                clear(connection)
+
+
+def standing(connection: Connection) -> str | None:
+    """The id of the log of changes, if it is whole."""
+    found = connection.execute(select(meta.c.value).where(meta.c.name == LOG)).scalar()
+    if found is None or raw_table(connection, TABLE) is None:
+        return None
+    if is_postgres(connection):
+        there = connection.exec_driver_sql(
+            "SELECT t.tgname FROM pg_trigger t WHERE t.tgname LIKE 'analect\\_note\\_%%'"
+            " AND t.tgparentid = 0 AND t.tgrelid::regclass::text = ANY(%s)",
+            (list(TRACKED),),
+        )
+    else:
+        there = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'analect_note_%'"
+        )
+    wanted = {_trigger(table, event) for table, events in TRACKED.items() for event in events}
+    return str(found) if wanted <= set(there.scalars()) else None
+
+
+def position(connection: Connection) -> Position:
+    """The moment that the connection's transaction sees."""
+    if is_postgres(connection):
+        oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        return Position(xmin=int(connection.exec_driver_sql(oldest).scalar_one()))
+    last = [
+        connection.exec_driver_sql(f"SELECT coalesce(max(seq), 0) FROM {name}").scalar_one()
+        for name in (TABLE, "commits", "outbox")
+    ]
+    return Position(*map(int, last))
+
+
+def changed_keys(connection: Connection, table: RawTable, since: Position) -> Iterator[Row]:
+    """Primary keys of the rows of a tracked table that were added, replaced or removed behind
+    ``since``, each once; what became of a row, the table says. On Postgres some that changed a
+    little before are among them.
+    """
+    behind = _behind(connection, since.changes, since)
+    question = f"SELECT DISTINCT key FROM {TABLE} WHERE table_name = '{table.name}' AND {behind}"
+    noted = connection.exec_driver_sql(question).scalars()
+    if table.name not in {"records", "commits"}:
+        yield from (key_from_text(table, text) for text in noted)
+        return
+    known = {key_from_text(table, text) for text in noted}
+    yield from known
+    fresh = _added_records if table.name == "records" else _added_commits
+    for key in fresh(connection, since):
+        if key not in known:
+            yield key
+
+
+def added_outbox(connection: Connection, since: Position) -> Iterator[Row]:
+    """Primary keys of the entries of the outbox behind ``since``, on SQLite."""
+    found = connection.exec_driver_sql(
+        f"SELECT seq FROM outbox WHERE seq > {since.outbox} ORDER BY seq"
+    )
+    return (tuple(row) for row in found)
+
+
+def _added_records(connection: Connection, since: Position) -> Iterator[Row]:
+    behind = _behind(connection, since.commits, since)
+    question = f"SELECT ids FROM commits WHERE operation = 'put' AND {behind} ORDER BY seq"
+    for raw in connection.exec_driver_sql(question).scalars():
+        whole = bytes(raw)
+        yield from ((whole[start : start + 16],) for start in range(0, len(whole), 16))
+
+
+def _added_commits(connection: Connection, since: Position) -> Iterator[Row]:
+    behind = _behind(connection, since.commits, since)
+    question = f"SELECT seq FROM commits WHERE {behind} ORDER BY seq"
+    return (tuple(row) for row in connection.exec_driver_sql(question))
+
+
+def _behind(connection: Connection, seq: int, since: Position) -> str:
+    return f"txid >= {since.xmin}" if is_postgres(connection) else f"seq > {seq}"
+
+
+def _heads(connection: Connection, *, held: bool = False) -> dict[str, Head]:
+    wanted = select(meta.c.value).where(meta.c.name == HEADS)
+    found = connection.execute(wanted.with_for_update() if held else wanted).scalar()
+    return msgspec.json.decode(found, type=dict[str, Head]) if found else {}
+
+
+def _save(connection: Connection, heads: Mapping[str, Head]) -> None:
+    _set(connection, HEADS, msgspec.json.encode({k: asdict(v) for k, v in heads.items()}).decode())
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    row = insert_into(connection, meta).values(name=name, value=value)
+    connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def _prune(connection: Connection, needed: Sequence[Position]) -> None:
+    if raw_table(connection, TABLE) is None:
+        return
+    if is_postgres(connection):
+        before = min(one.xmin for one in needed)
+        connection.exec_driver_sql(f"DELETE FROM {TABLE} WHERE txid < {before}")
+    else:
+        before = min(one.changes for one in needed)
+        connection.exec_driver_sql(f"DELETE FROM {TABLE} WHERE seq <= {before}")
+
+
+# -- triggers ------------------------------------------------------------------------------
+
+
+def _trigger(table: str, event: str) -> str:
+    return f"analect_note_{table}_{event}"
+
+
+def _statements(connection: Connection) -> Iterator[str]:
+    if is_postgres(connection):
+        yield (
+            f"CREATE TABLE {TABLE} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " txid bigint NOT NULL, table_name text NOT NULL, key text NOT NULL)"
+        )
+        yield f"CREATE INDEX {TABLE}_order ON {TABLE} (txid)"
+        make = _of_postgres
+    else:
+        yield (
+            f"CREATE TABLE {TABLE} (seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+            " table_name TEXT NOT NULL, key TEXT NOT NULL)"
+        )
+        make = _of_sqlite
+    for name, events in TRACKED.items():
+        table = raw_table(connection, name)
+        if table is not None:
+            for event in events:
+                yield from make(table, event)
+
+
+def _of_sqlite(table: RawTable, event: str) -> Iterator[str]:
+    row = "OLD" if event == "delete" else "NEW"
+    parts = [
+        f"lower(hex({row}.{table.columns[place]}))"
+        if table.types[place].startswith("blob")
+        else f"{row}.{table.columns[place]}"
+        for place in table.key
+    ]
+    yield (
+        f"CREATE TRIGGER {_trigger(table.name, event)} AFTER {event.upper()} ON {table.name} BEGIN"
+        f" INSERT INTO {TABLE} (table_name, key) VALUES ('{table.name}', json_array({', '.join(parts)}));"
+        " END"
+    )
+
+
+def _of_postgres(table: RawTable, event: str) -> Iterator[str]:
+    parts = [
+        f"encode({table.columns[place]}, 'hex')"
+        if table.types[place] == "bytea"
+        else table.columns[place]
+        for place in table.key
+    ]
+    if event == TRACKED[table.name][0]:
+        yield (
+            f"CREATE FUNCTION analect_note_{table.name}() RETURNS trigger LANGUAGE plpgsql AS $$"
+            f" BEGIN INSERT INTO {TABLE} (txid, table_name, key)"
+            f" SELECT pg_current_xact_id()::text::bigint, '{table.name}',"
+            f" json_build_array({', '.join(parts)})::text FROM changed; RETURN NULL; END $$"
+        )
+    side = "OLD" if event == "delete" else "NEW"
+    yield (
+        f"CREATE TRIGGER {_trigger(table.name, event)} AFTER {event.upper()} ON {table.name}"
+        f" REFERENCING {side} TABLE AS changed FOR EACH STATEMENT"
+        f" EXECUTE FUNCTION analect_note_{table.name}()"
+    )
+
+
+def clear(connection: Connection) -> None:
+    """Take the log away, and what is known of places."""
+    for name, events in TRACKED.items():
+        if raw_table(connection, name) is None:
+            continue
+        for event in events:
+            on = f" ON {name}" if is_postgres(connection) else ""
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {_trigger(name, event)}{on}")
+        if is_postgres(connection):
+            connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS analect_note_{name}()")
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {TABLE}")
+    for name in (LOG, HEADS):
+        connection.execute(meta.delete().where(meta.c.name == name))

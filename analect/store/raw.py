@@ -1,0 +1,210 @@
+"""Whole tables as plain rows, the same for both dialects: for copies of the truth.
+
+A row is a tuple of whole numbers, floats, texts, bytes and None in the order of the table's
+columns. Record ids are their 16 bytes, booleans 0 and 1. It goes past SQLAlchemy's results, which
+cost more than all the rest of a copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from analect.store.engine import is_postgres
+from analect.store.failures import translating
+
+if TYPE_CHECKING:
+    import psycopg
+
+Row = tuple[Any, ...]
+
+_AT_ONCE = 500
+"""Keys of one question."""
+_COLUMNS = """
+SELECT a.attname, t.typname, coalesce(array_position(i.indkey::int2[], a.attnum), -1)
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+_SENT = {"uuid": ("uuid_send({})", "bytea"), "bool": ("{}::int4", "int4")}
+"""How a column of Postgres is asked for, and the type of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A table as its database describes it: columns in order, their types there, and which of
+    them are the primary key.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    key: tuple[int, ...]
+
+    def key_of(self, row: Row) -> Row:
+        """The primary key of a row."""
+        return tuple(row[place] for place in self.key)
+
+
+def raw_table(connection: Connection, name: str) -> RawTable | None:
+    """What the database says of a table; None when it is not there."""
+    if is_postgres(connection):
+        found = connection.exec_driver_sql(_COLUMNS, (name,)).fetchall()
+        described = [(row[0], row[1], row[2]) for row in found]
+    else:
+        found = connection.exec_driver_sql(f"PRAGMA table_info({name})").fetchall()
+        described = [(row[1], row[2].lower(), row[5] - 1) for row in found]
+    if not described:
+        return None
+    keyed = sorted((order, place) for place, (_, _, order) in enumerate(described) if order >= 0)
+    return RawTable(
+        name,
+        tuple(one[0] for one in described),
+        tuple(one[1] for one in described),
+        tuple(place for _, place in keyed),
+    )
+
+
+def read_rows(
+    connection: Connection, table: RawTable, where: str = "", *, ordered: bool = True
+) -> Iterator[Row]:
+    """Rows of the table (those that pass ``where``, SQL of constants), by primary key when
+    ``ordered``; streamed.
+    """
+    order = ", ".join(table.columns[place] for place in table.key) if ordered else ""
+    question = f"SELECT {_asked(connection, table)} FROM {table.name}"
+    question += f" WHERE {where}" if where else ""
+    question += f" ORDER BY {order}" if order else ""
+    with translating():
+        driver = _driver(connection)
+        if not is_postgres(connection):
+            yield from driver.execute(question)
+            return
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY ({question}) TO STDOUT (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types([_SENT.get(type_, ("", type_))[1] for type_ in table.types])
+            yield from copy.rows()
+
+
+def rows_of_keys(connection: Connection, table: RawTable, keys: Iterable[Row]) -> Iterator[Row]:
+    """Those of ``keys`` that are there."""
+    asked = _asked(connection, table)
+    for part in _parts(keys):
+        question = f"SELECT {asked} FROM {table.name} WHERE {_among(connection, table, part)}"
+        found = connection.exec_driver_sql(question, _flat(connection, table, part))
+        for row in found:
+            yield tuple(row)
+
+
+def delete_keys(connection: Connection, table: RawTable, keys: Iterable[Row]) -> None:
+    """Remove rows by primary key; absent ones are fine."""
+    for part in _parts(keys):
+        statement = f"DELETE FROM {table.name} WHERE {_among(connection, table, part)}"
+        connection.exec_driver_sql(statement, _flat(connection, table, part))
+
+
+def insert_rows(
+    connection: Connection, table: RawTable, columns: Sequence[str], rows: Sequence[Row]
+) -> None:
+    """Add rows whose values stand in the order of ``columns``; none of them may be there."""
+    if not rows:
+        return
+    driver = _driver(connection)
+    names = ", ".join(columns)
+    with translating():
+        if not is_postgres(connection):
+            marks = ", ".join("?" * len(columns))
+            driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)
+            return
+        types = [table.types[table.columns.index(name)] for name in columns]
+        turned = [
+            (place, UUID if type_ == "uuid" else bool)
+            for place, type_ in enumerate(types)
+            if type_ in _SENT
+        ]
+        with (
+            cast("psycopg.Connection[Any]", driver).cursor() as cursor,
+            cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(_turned(row, turned) if turned else row)
+
+
+def key_from_text(table: RawTable, text: str) -> Row:
+    """A primary key as the log of changes holds it: JSON, bytes in hex, ids as the database writes them."""
+    parts = json.loads(text)
+    return tuple(
+        bytes.fromhex(part.replace("-", "")) if _is_binary(table.types[place]) else part
+        for place, part in zip(table.key, parts, strict=True)
+    )
+
+
+def _is_binary(type_: str) -> bool:
+    return type_ in {"uuid", "bytea"} or type_.startswith("blob")
+
+
+def _asked(connection: Connection, table: RawTable) -> str:
+    if not is_postgres(connection):
+        return ", ".join(table.columns)
+    return ", ".join(
+        _SENT[type_][0].format(name) if type_ in _SENT else name
+        for name, type_ in zip(table.columns, table.types, strict=True)
+    )
+
+
+def _among(connection: Connection, table: RawTable, part: Sequence[Row]) -> str:
+    """The condition that a row's key is among ``part``, with marks for :func:`_flat`."""
+    names = [table.columns[place] for place in table.key]
+    if is_postgres(connection):
+        marks = [f"%s::{table.types[place]}" for place in table.key]
+        if len(names) == 1:
+            return f"{names[0]} = ANY(%s::{table.types[table.key[0]]}[])"
+        one = f"({', '.join(marks)})"
+        return f"({', '.join(names)}) IN (VALUES {', '.join([one] * len(part))})"
+    if len(names) == 1:
+        return f"{names[0]} IN ({', '.join('?' * len(part))})"
+    one = f"({', '.join('?' * len(names))})"
+    return f"({', '.join(names)}) IN (VALUES {', '.join([one] * len(part))})"
+
+
+def _flat(connection: Connection, table: RawTable, part: Sequence[Row]) -> tuple[Any, ...]:
+    if not is_postgres(connection):
+        return tuple(chain.from_iterable(part))
+    uuids = [table.types[place] == "uuid" for place in table.key]
+    sent = [
+        tuple(UUID(bytes=v) if uuid else v for v, uuid in zip(key, uuids, strict=True))
+        for key in part
+    ]
+    return ([key[0] for key in sent],) if len(uuids) == 1 else tuple(chain.from_iterable(sent))
+
+
+def _turned(row: Row, turned: Sequence[tuple[int, type]]) -> list[Any]:
+    values = list(row)
+    for place, type_ in turned:
+        if values[place] is not None:
+            values[place] = UUID(bytes=values[place]) if type_ is UUID else bool(values[place])
+    return values
+
+
+def _parts(keys: Iterable[Row]) -> Iterator[list[Row]]:
+    part: list[Row] = []
+    for key in keys:
+        part.append(key)
+        if len(part) == _AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection

@@ -1,0 +1,191 @@
+"""Backups of what changed: chains that end in the same store, and are refused when a link is not."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from sqlalchemy import text
+
+from analect.lifecycle.backup.check import check
+from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
+from analect.model.errors import Conflict, Corrupt
+from analect.model.query import Annotation
+from analect.service import AnalysisService
+from analect.store.changes import TRACKED, Changes
+from analect.store.engine import open_engine, write_transaction
+from tests.integration.backing_up import drafts, everything
+
+
+def change(settings, number):
+    """Add, replace and remove of everything that can be."""
+    with AnalysisService.open(settings) as service:
+        added = service.ingest(drafts(4, subject=f"person {number}", session_id="s"), dedupe=True)
+        service.ingest(drafts(3, subject="boris", thread_id="one"))
+        service.put_document("story", "s1", {"title": f"again {number}"})
+        service.put_document("story", f"new {number}", {"title": "new"}, owner="anna")
+        if number > 1:
+            service.delete_document("story", f"new {number - 1}")
+        about = added.ids[0]
+        service._parts.conclusions.keep(
+            [
+                Annotation(about, "test", 1, "language", value="en"),
+                Annotation(about, "test", 1, "topic", text=f"topic {number}"),
+            ]
+        )
+        service.feedback(added.ids[1], rating=number)
+        service.erase("record", added.ids[2])
+        service.process()
+
+
+def same(backed, url):
+    engine = open_engine(url)
+    try:
+        found, wanted = everything(engine), everything(backed.engine)
+        assert found.keys() == wanted.keys()
+        for name, rows in wanted.items():
+            assert found[name] == rows, name
+    finally:
+        engine.dispose()
+
+
+def test_a_chain_ends_in_the_same_store(backed, elsewhere, settings):
+    full = backed.write()
+    for number in (1, 2, 3):
+        change(settings, number)
+        link = backed.job().incremental()
+        assert link.parent == (full.id if number == 1 else backed.catalog.ids()[-2])
+    assert len(backed.catalog.chain(link.id)) == 4
+    assert all(one.whole for one in check(backed.catalog, None))
+    restored = backed.restore(elsewhere)
+    assert restored.rows["documents"] == 2
+    same(backed, elsewhere)
+    assert backed.drill().rows == sum(restored.rows.values())
+
+
+def test_only_what_changed_is_in_an_increment(backed, settings):
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(500, subject="many"))
+        ids = service.ingest(drafts(5, subject="few")).ids
+        service.process()
+    backed.write()
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(2, subject="few"))
+        service.erase("record", ids[0])
+    link = backed.job().incremental()
+    counts = {table.name: (table.rows, table.removed) for table in link.tables}
+    assert counts["records"] == (6, 1)  # two are new, four sealed by another key
+    assert counts["data_keys"][1] == 1
+    assert "documents" not in counts
+    totals = {table.name: table.total for table in link.tables}
+    assert totals["records"] == 12 + 500 + 5 + 2 - 1
+
+
+def test_nothing_new_makes_no_link_of_rows(backed):
+    full = backed.write()
+    link = backed.job().incremental()
+    assert link.id != full.id
+    assert {table.name for table in link.tables if not table.whole} == set()
+
+
+def test_every_kind_of_change_is_noted(backed, settings):
+    backed.write()
+    before = everything(backed.engine)
+    change(settings, 1)
+    after = everything(backed.engine)
+    touched = {name for name in TRACKED if before[name] != after[name]}
+    assert touched >= set(TRACKED) - {"vault", "access_log"}
+    names = {one.name for one in backed.job().incremental().tables}
+    assert touched <= names
+
+
+def test_a_full_one_is_needed_first_and_after_a_restore(backed, elsewhere, settings):
+    with pytest.raises(Conflict, match="full"):
+        backed.job().incremental()
+    backed.write()
+    backed.restore(elsewhere)
+    there = settings.model_copy(update={"database_url": type(settings.database_url)(elsewhere)})
+    restored = type(backed)(there, backed.folder)
+    try:
+        assert restored.job().base() is None
+        assert restored.job().of_kind("daily").parent is None
+    finally:
+        restored.engine.dispose()
+
+
+def test_a_missing_trigger_makes_the_next_one_full(backed):
+    backed.write()
+    assert backed.job().of_kind("daily").parent is not None
+    on = " ON documents" if "postgres" in str(backed.engine.url) else ""
+    with write_transaction(backed.engine) as connection:
+        connection.execute(text(f"DROP TRIGGER analect_note_documents_insert{on}"))
+    assert backed.job().of_kind("daily").parent is None
+    assert backed.job().of_kind("daily").parent is not None
+
+
+def test_what_no_place_needs_is_not_kept(backed, settings):
+    backed.write()
+    change(settings, 1)
+    backed.job().incremental()
+    address = backed.catalog.place.address
+    with backed.engine.connect() as connection:
+        left = connection.execute(text("SELECT count(*) FROM row_changes")).scalar()
+    if backed.engine.dialect.name == "sqlite":
+        assert left == 0
+    Changes(backed.engine).forget(address)
+    assert Changes(backed.engine).standing() is None
+    change(settings, 2)
+
+
+def test_a_link_that_is_not_what_it_was_is_named(backed, elsewhere, settings):
+    links = [backed.write().id]
+    for number in (1, 2):
+        change(settings, number)
+        links.append(backed.job().incremental().id)
+    folder = backed.folder / backed.catalog.store
+    (folder / links[1]).rename(backed.folder / "gone")
+    found = {one.id: one for one in check(backed.catalog, None)}
+    assert found[links[0]].whole
+    assert not found[links[2]].whole
+    with pytest.raises(Corrupt, match=links[1]):
+        backed.restore(elsewhere)
+    (backed.folder / "gone").rename(folder / links[1])
+    path = folder / links[1] / "changes"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    found = {one.id: one for one in check(backed.catalog, None)}
+    assert (found[links[1]].damaged, found[links[2]].damaged) == (links[1], links[1])
+    assert "changes" in found[links[2]].problem
+    shutil.copy(folder / links[2] / "changes", path)
+    with pytest.raises(Corrupt, match="changes"):
+        backed.restore(elsewhere)
+
+
+def test_another_chains_manifest_does_not_take_a_links_place(backed, elsewhere, settings):
+    first = backed.write().id
+    second = backed.job().incremental().id
+    folder = backed.folder / backed.catalog.store
+    kept = (folder / first / "manifest").read_bytes()
+    manifest = backed.catalog.manifest(first)
+    (folder / first / "manifest").unlink()
+    backed.catalog.write(first, "manifest", manifest)
+    assert (folder / first / "manifest").read_bytes() == kept  # signing is deterministic
+    (folder / first / "manifest").write_bytes((folder / second / "manifest").read_bytes())
+    with pytest.raises(Corrupt, match="manifest"):
+        backed.restore(elsewhere, second)
+
+
+def test_pruning_keeps_what_a_kept_link_needs(backed, settings):
+    full = backed.write().id
+    backed.drill()
+    first = backed.job().incremental().id
+    second = backed.job().incremental().id
+    newer = backed.write().id
+    assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [second, first]
+    for one in to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)):
+        remove(backed.catalog, one)
+    assert backed.catalog.ids() == [full, newer]
+    assert all(one.whole for one in check(backed.catalog, None))
+    backed.drill(newer)
+    assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [full]
