@@ -24,7 +24,7 @@ Generated from the operator's own types by `python -m analect_operator.crds`; do
 def definition(kind: CustomKind) -> dict[str, Any]:
     """The CustomResourceDefinition of ``kind``."""
     spec = structural(kind.spec)
-    status = structural(kind.status)
+    status = structural(kind.status, defaults=False)
     version: dict[str, Any] = {
         "name": VERSION,
         "served": True,
@@ -94,7 +94,7 @@ def reference() -> str:
     for kind in KINDS:
         parts.append(f"\n## {kind.kind}\n\n{kind.about} Short name: `{kind.short}`.\n")
         for part in ("spec", "status"):
-            rows = list(_rows(part, structural(getattr(kind, part))))
+            rows = list(_rows(part, structural(getattr(kind, part), defaults=part == "spec")))
             parts.append("\n| field | type | default | what |\n|---|---|---|---|\n")
             parts.extend(rows)
             parts.append("\n")

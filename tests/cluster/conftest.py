@@ -12,17 +12,20 @@ from tests.cluster import binary
 from tests.cluster.plane import Plane
 from tests.conftest import requires
 
+VOLUMES = 80
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """etcd, API server, controller-manager and scheduler, with the CRDs of this tree."""
+    """etcd, API server, controller-manager and scheduler, with the CRDs of this tree; pods are faked."""
     if missing := binary.missing():
         requires("kubernetes", missing)
     plane = Plane(binary.ensure(), tmp_path_factory.mktemp("plane"), ROOT / "crds")
     try:
         plane.start()
+        plane.start_kwok()
+        plane.provide_volumes(VOLUMES)
         yield plane
     finally:
         plane.stop()

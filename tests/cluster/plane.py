@@ -227,6 +227,19 @@ class Plane:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  (no thread runs Python in the child)
             )
 
+    def provide_volumes(self, count: int) -> None:
+        """So many claims are bound: nobody provisions here."""
+        for number in range(count):
+            body = {
+                "metadata": {"name": f"volume-{number}"},
+                "spec": {
+                    "capacity": {"storage": "1Ti"},
+                    "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                    "hostPath": {"path": f"/nowhere/{number}"},
+                },
+            }
+            self.api.call("POST", "/api/v1/persistentvolumes", body)
+
     def start_kwok(self) -> None:
         """A node whose pods run at once, and do nothing."""
         size = {"cpu": "10000", "memory": "64Ti", "pods": "100000"}

@@ -24,10 +24,24 @@ _PLAIN = frozenset(
 )
 
 
-def structural(model: type[Spec]) -> dict[str, Any]:
-    """The schema of ``model``: nothing by reference, nothing nullable, defaults that nest."""
+def structural(model: type[Spec], *, defaults: bool = True) -> dict[str, Any]:
+    """The schema of ``model``: nothing by reference, nothing nullable, defaults that nest. A
+    status has no ``defaults``: it says what was said, and nothing more.
+    """
     whole = model.model_json_schema(by_alias=True)
-    return _converted(whole, whole.get("$defs", {}))
+    made = _converted(whole, whole.get("$defs", {}))
+    return made if defaults else _without_defaults(made)
+
+
+def _without_defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    found = {name: part for name, part in schema.items() if name != "default"}
+    if "properties" in found:
+        fields = found["properties"].items()
+        found["properties"] = {name: _without_defaults(part) for name, part in fields}
+    for inner in ("items", "additionalProperties"):
+        if inner in found:
+            found[inner] = _without_defaults(found[inner])
+    return found
 
 
 def _converted(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""Calls to the API server: JSON in, JSON out, errors as ours, writes counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import kopf
+import msgspec
+
+from analect_operator.errors import ApiError, ConfigurationError
+from analect_operator.metrics import Metrics
+from analect_operator.resources import BY_KIND, Ref, Resource
+
+FIELD_MANAGER = "analect-operator"
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_JSON = "application/json"
+_SECONDS = 30
+_WATCH_SECONDS = 300
+_TOKEN_SECONDS = 60
+_CONNECTIONS = 32
+
+Body = dict[str, Any]
+
+
+def credentials(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+    """The API server and what opens it: the pod's ServiceAccount, else the kubeconfig.
+
+    Raises:
+        ConfigurationError: there is neither.
+    """
+    logger = logging.getLogger("kopf.login")
+    found = kopf.login_with_service_account(
+        settings=settings, logger=logger
+    ) or kopf.login_with_kubeconfig(settings=settings, logger=logger)
+    if found is None:
+        raise ConfigurationError(
+            "no API server: run the operator in a pod with a ServiceAccount, or set KUBECONFIG"
+        )
+    return found
+
+
+class Api:
+    """One connection pool to the API server; credentials are read again every minute."""
+
+    def __init__(self, settings: kopf.OperatorSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._may_write: Callable[[], float] = lambda: float(_SECONDS)
+        self._metrics = metrics
+        info = credentials(settings)
+        self._server = info.server.rstrip("/")
+        self._headers = info.as_http_headers()
+        self._read_at = asyncio.get_running_loop().time()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=_tls(info), limit=_CONNECTIONS),
+        )
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._session.close()
+
+    async def get(self, ref: Ref) -> Body | None:
+        """The object, or None.
+
+        Raises:
+            ApiError: as everywhere here.
+        """
+        try:
+            return await self._call("GET", _path(ref))
+        except ApiError as error:
+            if error.missing:
+                return None
+            raise
+
+    async def items(
+        self, resource: Resource, namespace: str | None = None, **query: str
+    ) -> list[Body]:
+        """All of a kind."""
+        found = await self._call("GET", resource.path(namespace), query=query)
+        items: list[Body] = found["items"]
+        return items
+
+    async def apply(self, manifest: Body, *, force: bool = True) -> Body:
+        """Server-side apply under our field manager; what is there afterwards."""
+        ref = Ref.of(manifest)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        return await self._write("apply", ref, "PATCH", _path(ref), manifest, query, _APPLY)
+
+    async def apply_status(self, manifest: Body) -> Body:
+        """Server-side apply of the status alone."""
+        ref = Ref.of(manifest)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        path = f"{_path(ref)}/status"
+        return await self._write("apply", ref, "PATCH", path, manifest, query, _APPLY)
+
+    async def create(self, manifest: Body) -> Body:
+        """Make an object that must not be there yet."""
+        ref = Ref.of(manifest)
+        path = BY_KIND[ref.kind].path(ref.namespace)
+        return await self._write(
+            "create", ref, "POST", path, manifest, {"fieldManager": FIELD_MANAGER}, _JSON
+        )
+
+    def guard(self, may_write: Callable[[], float]) -> None:
+        """From now on ask before every write: how many seconds it may take, or an exception."""
+        self._may_write = may_write
+
+    async def create_lease(self, manifest: Body) -> Body:
+        """Make the Lease; whoever does leads, so nobody is asked."""
+        ref = Ref.of(manifest)
+        self._metrics.writes.labels("create", ref.kind).inc()
+        path = BY_KIND[ref.kind].path(ref.namespace)
+        return await self._call("POST", path, manifest, {"fieldManager": FIELD_MANAGER})
+
+    async def replace_lease(self, manifest: Body) -> Body:
+        """Write the Lease over the very version that was read."""
+        ref = Ref.of(manifest)
+        self._metrics.writes.labels("update", ref.kind).inc()
+        return await self._call("PUT", _path(ref), manifest, {"fieldManager": FIELD_MANAGER})
+
+    async def delete(self, ref: Ref, uid: str | None = None) -> None:
+        """Delete this very object; its dependants follow. Gone already is fine."""
+        body: Body = {"propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._write("delete", ref, "DELETE", _path(ref), body, {}, _JSON)
+        except ApiError as error:
+            if not error.missing:
+                raise
+
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        """Kinds that the API server has of a group and version."""
+        try:
+            found = await self._call("GET", f"/apis/{api_version}")
+        except ApiError as error:
+            if error.missing:
+                return frozenset()
+            raise
+        return frozenset(resource["kind"] for resource in found["resources"])
+
+    async def watch(
+        self, resource: Resource, namespace: str | None, query: dict[str, str], silence: float
+    ) -> AsyncIterator[bytes]:
+        """Lines of a watch; ends when the server ends it.
+
+        Raises:
+            ApiError: as everywhere here; also when nothing came for ``silence`` seconds.
+        """
+        asked = {"watch": "true", "timeoutSeconds": str(_WATCH_SECONDS), **query}
+        url = f"{self._server}{resource.path(namespace)}?{urlencode(asked)}"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        try:
+            async with self._session.get(url, headers=self._fresh(), timeout=timeout) as answer:
+                if answer.status >= 400:
+                    raise self._refused(answer, await answer.read())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreached(error) from error
+
+    async def _write(  # noqa: PLR0917
+        self,
+        verb: str,
+        ref: Ref,
+        method: str,
+        path: str,
+        body: Body,
+        query: dict[str, str],
+        kind: str,
+    ) -> Body:
+        seconds = self._may_write()
+        self._metrics.writes.labels(verb, ref.kind).inc()
+        return await self._call(method, path, body, query, kind, seconds)
+
+    async def _call(  # noqa: PLR0917
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        query: dict[str, str] | None = None,
+        kind: str = _JSON,
+        seconds: float = _SECONDS,
+    ) -> Body:
+        url = f"{self._server}{path}" + (f"?{urlencode(query)}" if query else "")
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {**self._fresh(), "Content-Type": kind}
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as answer:
+                text = await answer.read()
+                if answer.status >= 400:
+                    raise self._refused(answer, text)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreached(error) from error
+        found: Body = msgspec.json.decode(text)
+        return found
+
+    def _fresh(self) -> dict[str, str]:
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at > _TOKEN_SECONDS:
+            self._headers = credentials(self._settings).as_http_headers()
+            self._read_at = now
+        return self._headers
+
+    def _refused(self, answer: aiohttp.ClientResponse, text: bytes) -> ApiError:
+        self._metrics.refusals.labels(str(answer.status)).inc()
+        try:
+            status = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            status = {}
+        wait = answer.headers.get("Retry-After", "")
+        return ApiError(
+            answer.status,
+            status.get("reason") or str(answer.status),
+            status.get("message") or f"the API server answered {answer.status}",
+            retry_after=float(wait) if wait.isdecimal() else None,
+        )
+
+    def _unreached(self, error: BaseException) -> ApiError:
+        self._metrics.refusals.labels("0").inc()
+        return ApiError(0, "Unreachable", f"the API server does not answer: {type(error).__name__}")
+
+
+def _path(ref: Ref) -> str:
+    return BY_KIND[ref.kind].path(ref.namespace, ref.name)
+
+
+def _tls(info: kopf.ConnectionInfo) -> ssl.SSLContext:
+    context = info.as_ssl_context()
+    assert isinstance(context, ssl.SSLContext)  # noqa: S101  (for the type checker)
+    return context

@@ -1,0 +1,182 @@
+"""What runs by the clock or once: CronJobs and Jobs, each with a summary for the operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from analect_operator.build import environment as env
+from analect_operator.build import names, pods
+from analect_operator.build.embedded import COMPONENT as EMBEDDED
+from analect_operator.build.site import Manifest, Site
+from analect_operator.specs.backends import Resources
+from analect_operator.specs.retention import RetentionSpec
+
+RETENTION = "/etc/analect/retention"
+SUBJECT = "/run/analect/subject"
+_RETRIES = 2
+_KEPT_SECONDS = 86400
+_DEADLINE_SECONDS = 3600
+_MIGRATION_KEPT_SECONDS = 300
+"""A failed migration is tried again when its Job is gone."""
+_REPORTING = 'exec analect "$@" --json >/dev/termination-log'
+
+Volumes = tuple[tuple[str, str, Manifest], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Something that runs and ends: its part of the names, and the arguments of `analect`."""
+
+    part: str
+    arguments: tuple[str, ...]
+    resources: Resources = field(default_factory=Resources)
+    volumes: Volumes = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The retention policy that governs a store, and its name."""
+
+    name: str
+    spec: RetentionSpec
+
+
+def backup_place(site: Site) -> str:
+    """Where the backups of the store go."""
+    store = site.spec.object_store
+    plan = site.spec.backup
+    if store is not None and not (plan is not None and plan.volume is not None):
+        return f"{store.url.rstrip('/')}/backups"
+    return env.BACKUPS
+
+
+def backup_volumes(site: Site) -> Volumes:
+    """The volume of the backups, where they have one."""
+    plan = site.spec.backup
+    if plan is None or plan.volume is None:
+        return ()
+    claim = {"persistentVolumeClaim": {"claimName": site.called("backups")}}
+    return (("backups", env.BACKUPS, claim),)
+
+
+def backup_run(site: Site, kind: str) -> Run:
+    """A backup of one kind; the recovery key is the Secret that holds the key-encryption key."""
+    plan = site.spec.backup
+    arguments = ("backup", "create", backup_place(site), "--kind", kind)
+    return Run(
+        f"backup-{kind}",
+        (*arguments, "--i-have-the-recovery-key"),
+        plan.resources if plan else Resources(),
+        backup_volumes(site),
+    )
+
+
+def drill_run(site: Site) -> Run:
+    """The newest backup restored into a scratch place."""
+    plan = site.spec.backup
+    return Run(
+        "drill",
+        ("drill", backup_place(site)),
+        plan.resources if plan else Resources(),
+        backup_volumes(site),
+    )
+
+
+def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
+    """Backups, drill, archive and retention by the clock."""
+    plan, archive = site.spec.backup, site.spec.archive
+    if plan is not None:
+        still = plan.suspend or site.stopped
+        for kind, schedule in plan.schedules:
+            if schedule is not None:
+                yield _cron(site, backup_run(site, kind), schedule, plan.time_zone, suspend=still)
+        if plan.drill is not None:
+            yield _cron(site, drill_run(site), plan.drill, plan.time_zone, suspend=still)
+    if archive is not None:
+        run = Run("archive", ("archive",), archive.resources)
+        still = archive.suspend or site.stopped
+        yield _cron(site, run, archive.schedule, archive.time_zone, suspend=still)
+    if policy is not None:
+        yield retention_config(site, policy)
+        spec = policy.spec
+        still = spec.suspend or site.stopped
+        yield _cron(site, retention_run(site, policy), spec.schedule, spec.time_zone, suspend=still)
+
+
+def retention_run(site: Site, policy: Policy) -> Run:
+    """The retention job under this policy."""
+    verb = "plan" if policy.spec.dry_run else "run"
+    config = {"configMap": {"name": site.called("retention")}}
+    return Run(
+        "retention",
+        ("retention", verb, "--policy", f"{RETENTION}/policy.json"),
+        volumes=(("retention", RETENTION, config),),
+    )
+
+
+def retention_config(site: Site, policy: Policy) -> Manifest:
+    """The policy in the form that `analect retention` reads."""
+    shown = policy.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    # Which store it is for, and how long its backups are kept, is for the operator to know.
+    shown = {"name": policy.name} | {
+        name: part for name, part in shown.items() if name not in {"storeRef", "backups"}
+    }
+    text = json.dumps(shown, sort_keys=True)
+    return site.manifest(
+        "v1", "ConfigMap", "retention", "retention", {"data": {"policy.json": text}}
+    )
+
+
+def once(site: Site, run: Run, key: str) -> Manifest:
+    """A Job of its own name for this ``key``."""
+    part = f"{run.part}-{names.digest(key)}"
+    return site.manifest("batch/v1", "Job", part, run.part, {"spec": _job(site, run)})
+
+
+def migration(site: Site) -> Manifest:
+    """The Job that brings the database to the schema of this image."""
+    made = once(site, Run("migrate", ("migrate",)), site.image)
+    made["spec"]["ttlSecondsAfterFinished"] = _MIGRATION_KEPT_SECONDS
+    return made
+
+
+def _cron(site: Site, run: Run, schedule: str, zone: str, *, suspend: bool) -> Manifest:
+    body = {
+        "schedule": schedule,
+        "timeZone": zone,
+        "suspend": suspend,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": _DEADLINE_SECONDS,
+        "successfulJobsHistoryLimit": 3,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {
+            "metadata": {"labels": site.labels(run.part)},
+            "spec": _job(site, run),
+        },
+    }
+    return site.manifest("batch/v1", "CronJob", run.part, run.part, {"spec": body})
+
+
+def _job(site: Site, run: Run) -> Manifest:
+    command = ["sh", "-c", _REPORTING, "analect", *run.arguments]
+    template = pods.template(
+        site, run.part, command, run.resources, serves=False, more_volumes=run.volumes, job=True
+    )
+    if site.embedded:
+        # Its files are on a volume of one node.
+        beside = {"labelSelector": {"matchLabels": site.selector(EMBEDDED)}}
+        term = {**beside, "topologyKey": "kubernetes.io/hostname"}
+        template["spec"]["affinity"] = {
+            "podAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 100, "podAffinityTerm": term}
+                ]
+            }
+        }
+    return {
+        "backoffLimit": _RETRIES,
+        "ttlSecondsAfterFinished": _KEPT_SECONDS,
+        "template": template,
+    }

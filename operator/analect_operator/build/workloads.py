@@ -1,0 +1,145 @@
+"""What runs all the time: Deployments, their Services, disruption budgets and autoscalers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analect_operator.build import environment as env
+from analect_operator.build import pods
+from analect_operator.build.site import Manifest, Site
+from analect_operator.specs.backends import Resources
+from analect_operator.specs.workloads import Processor, Serving
+
+SERVING = ("ingest", "query")
+_REPLICAS = 2
+
+
+def processors(site: Site) -> tuple[Processor, ...]:
+    """The groups of workers: those of the spec, or those that its engines need."""
+    spec = site.spec
+    if spec.processors:
+        return tuple(spec.processors)
+    names = (("text", "vectors") if spec.search else ()) + (("graph",) if spec.graph else ())
+    return tuple(Processor(name=name) for name in names)
+
+
+def workloads(site: Site) -> Iterator[Manifest]:
+    """Deployments, Services, PDBs, autoscalers of a store that stands on servers."""
+    spec = site.spec
+    for role, serving in ((SERVING[0], spec.ingest), (SERVING[1], spec.query)):
+        writes_stopped = role == "ingest" and (spec.mode == "ReadOnly" or site.writers_stopped)
+        still = site.stopped or writes_stopped
+        yield _deployment(
+            site,
+            role,
+            ["analect", "serve", "--role", role],
+            serving.resources,
+            replicas=0 if still else replicas(serving),
+        )
+        yield service(site, role, serving)
+        yield _budget(site, role)
+        if serving.autoscaling is not None and not still:
+            yield _autoscaler(site, role, serving)
+    yield _deployment(
+        site,
+        "dispatcher",
+        ["analect", "dispatch"],
+        spec.dispatcher.resources,
+        replicas=0 if site.stopped or site.writers_stopped else spec.dispatcher.replicas,
+    )
+    yield service(site, "dispatcher", Serving())
+    for processor in processors(site):
+        yield from _workers(site, processor)
+
+
+def replicas(serving: Serving) -> int | None:
+    """How many pods; None where an autoscaler decides."""
+    if serving.autoscaling is not None:
+        return None
+    return _REPLICAS if serving.replicas is None else serving.replicas
+
+
+def worker(processor: str) -> str:
+    """The component of a group of workers."""
+    return f"worker-{processor}"
+
+
+def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
+    component = worker(processor.name)
+    scaled = processor.autoscaling
+    wanted = processor.replicas if processor.replicas is not None else 1
+    if scaled is not None:
+        found = site.workers.get(processor.name, max(scaled.min, 1))
+        wanted = min(max(found, scaled.min), scaled.max)
+    still = site.stopped or site.writers_stopped
+    made = _deployment(
+        site,
+        component,
+        ["analect", "work", processor.name],
+        processor.resources,
+        replicas=0 if still else wanted,
+    )
+    if processor.batch is not None:
+        batch = {"name": "ANALECT_PROCESSING__BATCH_SIZE", "value": str(processor.batch)}
+        made["spec"]["template"]["spec"]["containers"][0]["env"].append(batch)
+    yield made
+
+
+def _deployment(
+    site: Site, component: str, command: list[str], resources: Resources, replicas: int | None
+) -> Manifest:
+    body: Manifest = {
+        "selector": {"matchLabels": site.selector(component)},
+        "revisionHistoryLimit": 3,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        },
+        "template": pods.template(site, component, command, resources),
+    }
+    if replicas is not None:
+        body["replicas"] = replicas
+    return site.manifest("apps/v1", "Deployment", component, component, {"spec": body})
+
+
+def service(site: Site, component: str, serving: Serving) -> Manifest:
+    """The Service of pods that answer HTTP."""
+    return site.manifest(
+        "v1",
+        "Service",
+        component,
+        component,
+        {
+            "spec": {
+                "type": serving.service_type,
+                "selector": site.selector(component),
+                "ports": [
+                    {"name": "http", "port": env.PORT, "protocol": "TCP", "targetPort": "http"}
+                ],
+            }
+        },
+    )
+
+
+def _budget(site: Site, component: str) -> Manifest:
+    body = {"maxUnavailable": 1, "selector": {"matchLabels": site.selector(component)}}
+    return site.manifest("policy/v1", "PodDisruptionBudget", component, component, {"spec": body})
+
+
+def _autoscaler(site: Site, component: str, serving: Serving) -> Manifest:
+    scaling = serving.autoscaling
+    assert scaling is not None  # noqa: S101  (the caller looked)
+    target = {"type": "Utilization", "averageUtilization": scaling.target_cpu_percent}
+    body = {
+        "scaleTargetRef": {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": site.called(component),
+        },
+        "minReplicas": scaling.min,
+        "maxReplicas": scaling.max,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+    }
+    return site.manifest(
+        "autoscaling/v2", "HorizontalPodAutoscaler", component, component, {"spec": body}
+    )

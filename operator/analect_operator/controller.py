@@ -1,0 +1,273 @@
+"""The loop: watches feed one queue, workers take from it, one Lease says who may write."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from analect_operator.api import Api
+from analect_operator.applying import Applier
+from analect_operator.build.site import MANAGER, Cluster
+from analect_operator.children import Child, Children
+from analect_operator.errors import ApiError
+from analect_operator.informer import Informer
+from analect_operator.lease import Lease, NotLeading
+from analect_operator.metrics import Metrics
+from analect_operator.policies import Policies
+from analect_operator.queue import WorkQueue
+from analect_operator.reconciling import Reconciler
+from analect_operator.reporting import Reporter
+from analect_operator.resources import CHILDREN, LEASES, OPTIONAL, OWN, SECRETS, Ref
+from analect_operator.settings import OperatorOptions
+from analect_operator.works import Works
+from analect_operator.world import POLICY, STORE, WORKS, Secrets, World, store_of
+
+log = structlog.get_logger(__name__)
+
+_MANAGED = {"labelSelector": f"app.kubernetes.io/managed-by={MANAGER}"}
+_NO_RELEASES = {"fieldSelector": "type!=helm.sh/release.v1"}
+_SWEEP_SECONDS = 60.0
+_STOP_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class Controller:
+    """Everything of one running operator. ``wall`` gives microseconds since 1970."""
+
+    api: Api
+    options: OperatorOptions
+    metrics: Metrics
+    wall: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    world: World = field(init=False)
+    queue: WorkQueue[Ref] = field(init=False)
+    children: Children = field(init=False)
+    secrets: Secrets = field(init=False)
+    lease: Lease = field(init=False)
+    stores: Reconciler = field(init=False)
+    policies: Policies = field(init=False)
+    works: Works = field(init=False)
+    informers: list[Informer] = field(init=False, default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _workers: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        loop, options = asyncio.get_running_loop(), self.options
+        self.world = World()
+        self.queue = WorkQueue(loop.time, random.random)
+        self.children = Children(self._child_changed)
+        self.secrets = Secrets(self._secret_changed)
+        ref = Ref(options.namespace, "Lease", options.lease)
+        self.lease = Lease(self.api, ref, options.identity, self.wall, self.metrics)
+        self.api.guard(self.lease.remaining)
+        reporter = Reporter(self.api, self.world, options.identity, self.wall)
+        applier = Applier(self.api, self.children, self.metrics)
+        self.stores = Reconciler(
+            api=self.api,
+            world=self.world,
+            children=self.children,
+            secrets=self.secrets,
+            applier=applier,
+            reporter=reporter,
+            default_image=options.image,
+            random_bytes=self.random_bytes,
+        )
+        self.policies = Policies(self.api, self.world, self.children, reporter)
+        self.works = Works(
+            api=self.api,
+            world=self.world,
+            children=self.children,
+            applier=applier,
+            reporter=reporter,
+            default_image=options.image,
+            wall=self.wall,
+            later=self.queue.add,
+        )
+
+    @property
+    def synced(self) -> bool:
+        """Whether all is known that decisions stand on."""
+        return bool(self.informers) and all(one.synced.is_set() for one in self.informers)
+
+    async def start(self) -> None:
+        """Begin to watch and to work; returns at once."""
+        self._spawn(self.lease.run())
+        self._spawn(self._begin())
+
+    async def stop(self) -> None:
+        """Finish what is under way, give the Lease up, watch nothing any more."""
+        for task in self._workers:
+            task.cancel()
+        await asyncio.wait(self._workers, timeout=_STOP_SECONDS) if self._workers else None
+        with suppress(ApiError):
+            await self.lease.release()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def observe(self, body: dict[str, Any], *, gone: bool) -> None:
+        """An event of one of our own resources."""
+        if self.world.observe(body, gone=gone):
+            ref = Ref.of(body)
+            self.queue.add(ref)
+            store = ref if ref.kind == STORE else store_of(body)
+            if store is not None:
+                self._related(store)
+
+    def _related(self, store: Ref) -> None:
+        """A store, and what names it, depend on one another."""
+        self.queue.add(store)
+        for kind in (POLICY, *WORKS):
+            for body in self.world.referring(store, kind):
+                if kind == POLICY or body.get("status", {}).get("phase") in {None, "Waiting"}:
+                    self.queue.add(Ref.of(body))
+
+    async def _begin(self) -> None:
+        await self._discover()
+        for resource in CHILDREN:
+            self._watch(resource, self.children.observe, _MANAGED)
+        if self.world.cluster.pod_monitors:
+            self._watch(OPTIONAL[2], self.children.observe, _MANAGED)
+        if self.world.cluster.http_routes:
+            self._watch(OPTIONAL[0], self.children.observe, _MANAGED)
+        self._watch(SECRETS, self.secrets.observe, _NO_RELEASES)
+        selectors = {"fieldSelector": f"metadata.name={self.options.lease}"}
+        self._informer(LEASES, self.lease.observe, selectors, self.options.namespace)
+        for informer in self.informers:
+            await informer.synced.wait()
+        await self._sweep()
+        log.info("synced", kinds=len(self.informers))
+        self._workers = [self._spawn(self._work()) for _ in range(self.options.workers)]
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            with suppress(ApiError):
+                await self._sweep()
+
+    async def _discover(self) -> None:
+        """Which kinds there are beside those of Kubernetes itself."""
+        while True:
+            try:
+                found = [
+                    OPTIONAL[i].kind in await self.api.kinds(OPTIONAL[i].api_version)
+                    for i in range(3)
+                ]
+            except ApiError as error:
+                log.info("waits for the API server", code=error.code)
+                await asyncio.sleep(1)
+                continue
+            self.world.cluster = Cluster(http_routes=found[0], keda=found[1], pod_monitors=found[2])
+            return
+
+    async def _sweep(self) -> None:
+        """Our own resources listed: a deletion or a change that no event told of."""
+        for kind, resource in OWN.items():
+            spaces = self.options.namespaces or (None,)
+            listed = [
+                item | {"kind": kind, "apiVersion": resource.api_version}
+                for space in spaces
+                for item in await self._listed(resource, space)
+            ]
+            present = {Ref.of(item) for item in listed}
+            for item in listed:
+                self.observe(item, gone=False)
+            for ref in self.world.refs(kind):
+                body = self.world.get(ref)
+                if ref not in present and body is not None:
+                    self.observe(body, gone=True)
+
+    async def _listed(self, resource: Any, space: str | None) -> list[dict[str, Any]]:
+        try:
+            return await self.api.items(resource, space)
+        except ApiError as error:
+            if error.missing:
+                return []
+            raise
+
+    def _watch(self, resource: Any, on_change: Any, selectors: dict[str, str]) -> None:
+        for space in self.options.namespaces or (None,):
+            self._informer(resource, on_change, selectors, space)
+
+    def _informer(
+        self, resource: Any, on_change: Any, selectors: dict[str, str], space: str | None
+    ) -> None:
+        informer = Informer(
+            self.api,
+            resource,
+            namespace=space,
+            on_change=on_change,
+            metrics=self.metrics,
+            selectors=selectors,
+            jitter=random.random,
+        )
+        self.informers.append(informer)
+        self._spawn(informer.run())
+
+    async def _work(self) -> None:
+        while True:
+            await self.lease.leading()
+            key = await self.queue.take()
+            started = asyncio.get_running_loop().time()
+            outcome = "done"
+            try:
+                await self._look(key)
+            except NotLeading:
+                outcome = "not_leading"
+                self.queue.failed(key)
+            except ApiError as error:
+                outcome = "refused"
+                wait = self.queue.failed(key, error.retry_after or 0.0)
+                log.info(
+                    "refused",
+                    kind=key.kind,
+                    namespace=key.namespace,
+                    name=key.name,
+                    code=error.code,
+                    reason=error.reason,
+                    again_in=round(wait, 1),
+                )
+            except Exception:
+                # One resource that breaks the code must not stop the others.
+                outcome = "failed"
+                self.queue.failed(key)
+                log.exception("look failed", kind=key.kind, namespace=key.namespace, name=key.name)
+            else:
+                self.queue.done(key)
+            self.metrics.reconciles.labels(key.kind, outcome).inc()
+            self.metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
+
+    async def _look(self, key: Ref) -> None:
+        if key.kind == STORE:
+            await self.stores.reconcile(key)
+        elif key.kind == POLICY:
+            await self.policies.reconcile(key)
+        else:
+            await self.works.reconcile(key)
+
+    def _child_changed(self, ref: Ref, child: Child) -> None:
+        owner = self.children.owner_of(ref, child)
+        found = self.world.by_uid(owner) if owner is not None else None
+        if found is None:
+            return
+        self.queue.add(found)
+        if ref.kind == "Job" and child.maker is not None:
+            for body in self.world.referring(found, POLICY):
+                self.queue.add(Ref.of(body))
+        if ref.kind == "Deployment":
+            for body in self.world.referring(found, "Restore"):
+                self.queue.add(Ref.of(body))
+
+    def _secret_changed(self, ref: Ref) -> None:
+        for store in self.world.refs(STORE):
+            if store.namespace == ref.namespace:
+                self.queue.add(store)
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        return task

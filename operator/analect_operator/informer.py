@@ -1,0 +1,129 @@
+"""A kind watched: every change once, deletions missed during a gap made up for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from analect_operator.api import Api
+from analect_operator.errors import ApiError
+from analect_operator.metrics import Metrics
+from analect_operator.resources import Ref, Resource
+
+log = structlog.get_logger(__name__)
+
+OnChange = Callable[[dict[str, Any], bool], None]
+"""Called with an object and whether it is gone."""
+
+_SILENCE_SECONDS = 150.0
+"""The server says something at least once a minute; after this the connection is dead."""
+_LONGEST_PAUSE = 5.0
+_YIELD_EVERY = 50
+
+
+class Informer:
+    """Watches one kind, in one namespace or all; ``synced`` is set once the first list is in."""
+
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        *,
+        namespace: str | None,
+        on_change: OnChange,
+        metrics: Metrics,
+        selectors: dict[str, str],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.resource = resource
+        self.synced = asyncio.Event()
+        self._api = api
+        self._namespace = namespace
+        self._on_change = on_change
+        self._metrics = metrics
+        self._selectors = selectors
+        self._jitter = jitter
+        self._known: dict[Ref, str] = {}
+        self._version: str | None = None
+        self._heard_at = asyncio.get_running_loop().time()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the watch has said nothing."""
+        return asyncio.get_running_loop().time() - self._heard_at
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._follow()
+                failures = 0
+            except ApiError as error:
+                # 410: the version we would go on from is gone. 404: so is the kind.
+                if error.code in {404, 410}:
+                    self._version = None
+                if error.missing:
+                    self._sweep(frozenset())
+                    self.synced.set()
+                failures += 1
+                kind = self.resource.kind
+                self._metrics.watch_restarts.labels(kind).inc()
+                pause = min(0.1 * 2**failures, _LONGEST_PAUSE) * (0.5 + self._jitter() / 2)
+                log.debug("watch begins again", kind=kind, code=error.code, seconds=round(pause, 2))
+                await asyncio.sleep(max(pause, error.retry_after or 0.0))
+
+    async def _follow(self) -> None:
+        query = {"allowWatchBookmarks": "true", **self._selectors}
+        listing: set[Ref] | None = None
+        if self._version is None:
+            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            listing = set()
+        else:
+            query["resourceVersion"] = self._version
+        count = 0
+        async for line in self._api.watch(self.resource, self._namespace, query, _SILENCE_SECONDS):
+            self._heard_at = asyncio.get_running_loop().time()
+            event = msgspec.json.decode(line)
+            if event["type"] == "ERROR":
+                status = event["object"]
+                raise ApiError(status.get("code", 500), status.get("reason", ""), "the watch ended")
+            item = event["object"]
+            if event["type"] == "BOOKMARK":
+                self._version = item["metadata"]["resourceVersion"]
+                if listing is not None:
+                    self._sweep(listing)
+                    listing = None
+                    self.synced.set()
+                continue
+            self._changed(item, listing, gone=event["type"] == "DELETED")
+            count += 1
+            if count % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    def _changed(self, item: dict[str, Any], listing: set[Ref] | None, *, gone: bool) -> None:
+        item.setdefault("kind", self.resource.kind)
+        ref = Ref.of(item)
+        version = item["metadata"]["resourceVersion"]
+        if listing is None:
+            self._version = version
+        elif not gone:
+            listing.add(ref)
+        if gone:
+            self._known.pop(ref, None)
+        else:
+            if self._known.get(ref) == version:
+                return
+            self._known[ref] = version
+        self._on_change(item, gone)
+
+    def _sweep(self, present: set[Ref] | frozenset[Ref]) -> None:
+        """What was known and is not listed any more went while nobody watched."""
+        for ref in [ref for ref in self._known if ref not in present]:
+            del self._known[ref]
+            meta = {"namespace": ref.namespace, "name": ref.name}
+            self._on_change({"kind": ref.kind, "metadata": meta}, True)

@@ -1,0 +1,131 @@
+"""Which RetentionPolicy governs a store, and what is said of it and of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from analect_operator.api import Api
+from analect_operator.build import names
+from analect_operator.build.jobs import Policy
+from analect_operator.children import Child, Children
+from analect_operator.conditions import Verdict, no, yes
+from analect_operator.reporting import Reporter
+from analect_operator.resources import PODS, Ref
+from analect_operator.specs.retention import RetentionSpec
+from analect_operator.world import POLICY, World, store_of
+
+_COUNTS = {
+    "archived": "archived",
+    "compressed": "compressed",
+    "deleted": "deleted",
+    "bytesFreed": "bytes_freed",
+}
+
+
+def governing(world: World, store: Ref) -> Policy | None:
+    """The oldest policy of a store that can be read."""
+    for body in world.referring(store, POLICY):
+        if "deletionTimestamp" in body["metadata"]:
+            continue
+        try:
+            spec = RetentionSpec.model_validate(body["spec"])
+        except ValidationError:
+            continue
+        return Policy(body["metadata"]["name"], spec)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Looks at policies."""
+
+    api: Api
+    world: World
+    children: Children
+    reporter: Reporter
+
+    async def reconcile(self, ref: Ref) -> None:
+        """Say whether the policy is the one that counts, and what its last run did."""
+        body = self.world.get(ref)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return
+        store = store_of(body)
+        assert store is not None  # noqa: S101  (a policy names one)
+        accepted = self._accepted(body, store)
+        more: dict[str, Any] = {"lastRun": body.get("status", {}).get("lastRun")}
+        if accepted.true:
+            more |= await self._last_run(body, store)
+        await self.reporter.report(body, [accepted, _active(body, accepted)], more)
+
+    def _accepted(self, body: dict[str, Any], store: Ref) -> Verdict:
+        try:
+            RetentionSpec.model_validate(body["spec"])
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            return no("Accepted", "InvalidSpec", f"spec.{place}: {first['msg']}")
+        if self.world.get(store) is None:
+            text = f"there is no AnalysisStore {store.namespace}/{store.name}; create it"
+            return no("Accepted", "StoreMissing", text)
+        first_policy = governing(self.world, store)
+        if first_policy is not None and first_policy.name != body["metadata"]["name"]:
+            text = (
+                f"the store {store.name} is governed by the older policy {first_policy.name}; put "
+                "the rules into that one, or delete it"
+            )
+            return no("Accepted", "AnotherPolicy", text)
+        return yes("Accepted", "Governs", f"governs the store {store.name}")
+
+    async def _last_run(self, body: dict[str, Any], store: Ref) -> dict[str, Any]:
+        cron_job = Ref(store.namespace, "CronJob", names.child(store.name, "retention"))
+        ended = [job for job in self.children.made_by(cron_job) if job.facts.ended]
+        if not ended:
+            return {}
+        last = max(ended, key=lambda job: job.facts.ended or "")
+        known = body.get("status", {}).get("lastRun", {})
+        if known.get("time") == last.facts.ended:
+            return {}
+        summary = await self._summary(store.namespace, last)
+        run = {"time": last.facts.ended, "outcome": last.facts.outcome}
+        run |= {ours: summary[theirs] for ours, theirs in _COUNTS.items() if theirs in summary}
+        if last.facts.message:
+            run["message"] = last.facts.message[:1024]
+        found: dict[str, Any] = {"lastRun": run}
+        if body["spec"].get("dryRun") and "records" in summary:
+            found["wouldAffect"] = summary["records"]
+        return found
+
+    async def _summary(self, namespace: str, job: Child) -> dict[str, Any]:
+        said = await termination_message(self.api, namespace, job.uid)
+        try:
+            found = msgspec.json.decode(said) if said else {}
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+async def termination_message(api: Api, namespace: str, job_uid: str) -> str:
+    """What the last pod of a Job left behind as it ended; nothing when it is gone."""
+    label = f"batch.kubernetes.io/controller-uid={job_uid}"
+    pods = await api.items(PODS, namespace, labelSelector=label)
+    said = [
+        (state.get("finishedAt") or "", state.get("message", ""))
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses", ())
+        if (state := container.get("state", {}).get("terminated")) is not None
+    ]
+    return max(said, default=("", ""))[1].strip()
+
+
+def _active(body: dict[str, Any], accepted: Verdict) -> Verdict:
+    if not accepted.true:
+        return no("Active", accepted.reason, accepted.message)
+    if body["spec"].get("suspend"):
+        return no("Active", "Suspended", "spec.suspend is true")
+    if body["spec"].get("dryRun"):
+        return yes("Active", "DryRun", "it only plans; spec.dryRun is true")
+    return yes("Active", "Scheduled")

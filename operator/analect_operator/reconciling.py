@@ -1,0 +1,217 @@
+"""One look at a store: what is wanted is compared with what is there, and what differs applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from analect_operator.api import Api
+from analect_operator.applying import Applier, Plan
+from analect_operator.build.children import children as built
+from analect_operator.build.environment import secret_names
+from analect_operator.build.site import Site
+from analect_operator.build.volumes import generated_secret
+from analect_operator.build.workloads import SERVING, worker
+from analect_operator.children import Children
+from analect_operator.conditions import Verdict, no
+from analect_operator.errors import ApiError
+from analect_operator.migrating import Decision, decide
+from analect_operator.policies import governing
+from analect_operator.reporting import Reporter
+from analect_operator.resources import Ref
+from analect_operator.runs import runs
+from analect_operator.specs.base import GROUP
+from analect_operator.specs.store import StoreSpec
+from analect_operator.verdicts import EngineState, Looked, paused_verdict, verdicts
+from analect_operator.works import restoring
+from analect_operator.world import Secrets, World, condition
+
+log = structlog.get_logger(__name__)
+
+PAUSED = f"{GROUP}/paused"
+_ASKED = ("Answers", "NotReady")
+_UNASKED = ("NotAsked", "PodReady")
+Body = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is kept of a store between two looks: its plan and what it was made from, what the
+    dispatcher said, and how many workers the backlog asks for.
+    """
+
+    inputs: Any = None
+    plan: Plan | None = None
+    engines: Mapping[str, EngineState] | None = None
+    workers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Looks at stores."""
+
+    api: Api
+    world: World
+    children: Children
+    secrets: Secrets
+    applier: Applier
+    reporter: Reporter
+    default_image: str
+    random_bytes: Callable[[int], bytes]
+    memories: dict[Ref, Memory] = field(default_factory=dict)
+
+    async def reconcile(self, ref: Ref) -> None:
+        """Make the children of the store what it says, and its status what they are.
+
+        Raises:
+            ApiError: the API server refused something; the status says so where it can.
+        """
+        body = self.world.get(ref)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self.memories.pop(ref, None)
+            return
+        try:
+            spec = StoreSpec.model_validate(body["spec"])
+        except ValidationError as error:
+            await self._invalid(body, error)
+            return
+        memory = self.memories.setdefault(ref, Memory())
+        asked = self._site(body, spec, memory)
+        decision = decide(asked, body.get("status", {}), self.children)
+        site = replace(asked, image=decision.image, running=decision.running)
+        if body["metadata"].get("annotations", {}).get(PAUSED) == "true":
+            await self._report(body, site, decision, memory, paused=True)
+            return
+        try:
+            await self._settle(body, site, decision, memory)
+        except ApiError as error:
+            if not error.transient:
+                await self._refused(body, site, decision, memory, error)
+            raise
+        await self._report(body, site, decision, memory, paused=False)
+
+    def _site(self, body: Body, spec: StoreSpec, memory: Memory) -> Site:
+        meta = body["metadata"]
+        site = Site(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            uid=meta["uid"],
+            spec=spec,
+            image=spec.image or self.default_image,
+            cluster=self.world.cluster,
+            workers=self._workers(meta, spec, memory),
+            writers_stopped=restoring(self.world, Ref.of(body)),
+        )
+        digests = {
+            name: found
+            for name in secret_names(site)
+            if (found := self.secrets.digest(site.namespace, name)) is not None
+        }
+        return replace(site, secrets=digests)
+
+    def _workers(self, meta: Body, spec: StoreSpec, memory: Memory) -> Mapping[str, int]:
+        """Numbers that the backlog decided, or, after a start of the operator, that there are."""
+        scaled = [one.name for one in spec.processors if one.autoscaling is not None]
+        found = dict(memory.workers)
+        probe = Site(meta["name"], meta["namespace"], meta["uid"], spec, "")
+        for name in scaled:
+            if name in found:
+                continue
+            ref = Ref(meta["namespace"], "Deployment", probe.called(worker(name)))
+            live = self.children.get(ref)
+            if live is not None and live.facts.wanted > 0:
+                found[name] = live.facts.wanted
+        return {name: count for name, count in found.items() if name in scaled}
+
+    async def _settle(self, body: Body, site: Site, decision: Decision, memory: Memory) -> None:
+        if self.secrets.keys(site.namespace, site.secret) is None:
+            await self._generate(site)
+        policy = governing(self.world, Ref.of(body))
+        inputs = (body["metadata"]["generation"], site, policy)
+        known = memory.plan is not None and memory.inputs == inputs
+        if not known:
+            memory.plan, memory.inputs = Plan.of(built(site, policy)), inputs
+        assert memory.plan is not None  # noqa: S101  (made just now)
+        await self.applier.settle(memory.plan, site.uid, known=known)
+        if decision.job is not None:
+            await self.applier.ensure(decision.job)
+
+    async def _generate(self, site: Site) -> None:
+        """Made once; one that is there stays as it is."""
+        try:
+            answer = await self.api.create(generated_secret(site, self.random_bytes))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            return
+        self.secrets.observe(answer, gone=False)
+
+    async def _report(
+        self, body: Body, site: Site, decision: Decision, memory: Memory, *, paused: bool
+    ) -> None:
+        looked = Looked(site, self.children, self.secrets, memory.engines)
+        found = [_carried(one, body) for one in verdicts(looked, decision.verdict)]
+        await self.reporter.report(
+            body, paused_verdict(found) if paused else found, self._more(body, site, decision)
+        )
+
+    async def _refused(
+        self, body: Body, site: Site, decision: Decision, memory: Memory, error: ApiError
+    ) -> None:
+        """Said where people look, for it will not go away by itself."""
+        looked = Looked(site, self.children, self.secrets, memory.engines)
+        found = [_carried(one, body) for one in verdicts(looked, decision.verdict)]
+        text = f"the API server refused a part of the store: {error}"
+        said = [
+            no("Ready", _word(error.reason), text),
+            *(one for one in found if one.type != "Ready"),
+        ]
+        await self.reporter.report(body, said, self._more(body, site, decision))
+
+    async def _invalid(self, body: Body, error: ValidationError) -> None:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        text = f"spec.{place}: {problem['msg']}; the CRDs may be of another version, apply them"
+        await self.reporter.report(body, [no("Ready", "InvalidSpec", text)], {})
+
+    def _more(self, body: Body, site: Site, decision: Decision) -> Body:
+        status = body.get("status", {})
+        ingest = self.children.get(
+            Ref(
+                site.namespace, "Deployment", site.called("embedded" if site.embedded else "ingest")
+            )
+        )
+        selector = site.selector("embedded" if site.embedded else "ingest")
+        return {
+            "endpoints": _endpoints(site),
+            "runs": runs(site, self.children, status.get("runs", [])) or None,
+            "version": decision.image,
+            "migratedVersion": decision.migrated,
+            "schemaVersion": status.get("schemaVersion"),
+            "replicas": ingest.facts.wanted if ingest else 0,
+            "selector": ",".join(f"{name}={value}" for name, value in selector.items()),
+        }
+
+
+def _carried(verdict: Verdict, body: Body) -> Verdict:
+    """What was said before stands where nobody was asked since."""
+    before = condition(body, verdict.type)
+    if before is not None and verdict.reason in _UNASKED and before["reason"] in _ASKED:
+        return Verdict(verdict.type, before["status"], before["reason"], before["message"])
+    return verdict
+
+
+def _endpoints(site: Site) -> dict[str, str]:
+    roles = {"http": "embedded"} if site.embedded else {role: role for role in SERVING}
+    return {
+        name: f"http://{site.called(part)}.{site.namespace}.svc:8080"
+        for name, part in roles.items()
+    }
+
+
+def _word(reason: str) -> str:
+    return reason if reason.isalpha() else "Refused"

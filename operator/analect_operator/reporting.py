@@ -1,0 +1,93 @@
+"""What is said of a resource: its status, when it differs, and an Event when an answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from analect_operator.api import Api
+from analect_operator.conditions import Verdict, changes, merged
+from analect_operator.errors import ApiError
+from analect_operator.specs.base import GROUP, VERSION
+from analect_operator.times import rfc3339, rfc3339_micro
+from analect_operator.world import World, conditions
+
+log = structlog.get_logger(__name__)
+
+_CONTROLLER = "analect.dev/operator"
+_NOTE = 1024
+_EXPECTED = frozenset(
+    {"NotPaused", "NotYet", "Progressing", "Running", "Starting", "Stopped", "WaitsForDatabase"}
+)
+
+
+class Reporter:
+    """Writes statuses and Events. ``wall`` gives microseconds since 1970."""
+
+    def __init__(self, api: Api, world: World, identity: str, wall: Callable[[], int]) -> None:
+        self._api = api
+        self._world = world
+        self._identity = identity[:128]
+        self._wall = wall
+
+    async def report(
+        self, body: dict[str, Any], verdicts: Iterable[Verdict], more: dict[str, Any]
+    ) -> bool:
+        """Make the status of ``body`` say this; whether that took a write."""
+        generation = body["metadata"]["generation"]
+        before = conditions(body)
+        after = merged(before, verdicts, generation, rfc3339(self._wall()))
+        status = {"conditions": after, "observedGeneration": generation} | {
+            name: value for name, value in more.items() if value is not None
+        }
+        if status == body.get("status", {}):
+            return False
+        answer = await self._api.apply_status(
+            {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": body["kind"],
+                "metadata": {
+                    "name": body["metadata"]["name"],
+                    "namespace": body["metadata"]["namespace"],
+                },
+                "status": status,
+            }
+        )
+        self._world.observe(answer, gone=False)
+        for one in changes(before, after):
+            if before or one["type"] == "Ready":
+                await self._event(body, one)
+        return True
+
+    async def _event(self, body: dict[str, Any], condition: Any) -> None:
+        meta = body["metadata"]
+        worrying = condition["status"] == "False" and condition["reason"] not in _EXPECTED
+        manifest = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{meta['name'][:200]}.{self._wall():x}",
+                "namespace": meta["namespace"],
+            },
+            "eventTime": rfc3339_micro(self._wall()),
+            "reportingController": _CONTROLLER,
+            "reportingInstance": self._identity,
+            "action": "Reconcile",
+            "reason": condition["reason"],
+            "type": "Warning" if worrying else "Normal",
+            "note": f"{condition['type']}={condition['status']}: {condition['message']}"[:_NOTE],
+            "regarding": {
+                "apiVersion": body["apiVersion"],
+                "kind": body["kind"],
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+            },
+        }
+        try:
+            await self._api.create(manifest)
+        except ApiError as error:
+            # An Event is a courtesy: the condition is what counts.
+            log.debug("event not written", code=error.code, reason=error.reason)

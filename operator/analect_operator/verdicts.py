@@ -1,0 +1,189 @@
+"""The conditions of a store: what its children and its Secrets say, in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from analect_operator.build import environment as env
+from analect_operator.build.embedded import COMPONENT as EMBEDDED
+from analect_operator.build.jobs import backup_run
+from analect_operator.build.site import Site
+from analect_operator.build.workloads import processors, worker
+from analect_operator.children import Child, Children
+from analect_operator.conditions import Verdict, no, yes
+from analect_operator.resources import Ref
+from analect_operator.world import Secrets
+
+_TITLES = {
+    "database": "DatabaseReady",
+    "queue": "QueueReady",
+    "search": "SearchReady",
+    "graph": "GraphReady",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What the dispatcher says of a server behind the store."""
+
+    ready: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What verdicts are made of."""
+
+    site: Site
+    children: Children
+    secrets: Secrets
+    engines: Mapping[str, EngineState] | None = None
+
+    def child(self, kind: str, part: str) -> Child | None:
+        """A child of the store by kind and part."""
+        return self.children.get(Ref(self.site.namespace, kind, self.site.called(part)))
+
+
+def verdicts(looked: Looked, migrations: Verdict) -> list[Verdict]:
+    """All conditions, `Ready` first."""
+    found = [migrations, *_backends(looked), _ingest(looked), _workers(looked), _backups(looked)]
+    return [_ready(looked.site, found), *found, _paused(paused=False)]
+
+
+def paused_verdict(before: list[Verdict]) -> list[Verdict]:
+    """What is said of a store that is not touched."""
+    return [*(one for one in before if one.type != "Paused"), _paused(paused=True)]
+
+
+def missing_secrets(site: Site, secrets: Secrets) -> Iterator[str]:
+    """Sentences about Secrets that are not there, or lack a key."""
+    for where, name, key in _needed(site):
+        keys = secrets.keys(site.namespace, name)
+        if keys is None:
+            yield f"{where}: there is no secret {site.namespace}/{name}; create it"
+        elif key not in keys:
+            yield f"{where}: the secret {site.namespace}/{name} has no key {key}; add it"
+
+
+def _needed(site: Site) -> Iterator[tuple[str, str, str]]:
+    spec = site.spec
+    for part, backend in env.backends(site).items():
+        if backend.external is None:
+            continue
+        if (ref := backend.external.secret_ref) is not None:
+            for key in (ref.url_key, ref.username_key, ref.password_key):
+                if key is not None:
+                    yield f"spec.{part}.external.secretRef", ref.name, key
+        if (authority := backend.external.ca) is not None:
+            yield f"spec.{part}.external.ca", authority.name, authority.key
+    if (store := spec.object_store) is not None and store.secret_ref is not None:
+        for key in (store.secret_ref.access_key_id_key, store.secret_ref.secret_access_key_key):
+            yield "spec.objectStore.secretRef", store.secret_ref.name, key
+    if spec.api_keys is not None:
+        yield "spec.apiKeys", spec.api_keys.name, spec.api_keys.key
+    if (kek := spec.keys.kek_secret_ref) is not None:
+        yield "spec.keys.kekSecretRef", kek.name, kek.key
+    for extra in spec.pod_template.env:
+        if (named := extra.secret_key_ref) is not None:
+            yield f"spec.podTemplate.env {extra.name}", named.name, named.key
+
+
+def _backends(looked: Looked) -> Iterator[Verdict]:
+    site = looked.site
+    given = env.backends(site)
+    lacking = list(missing_secrets(site, looked.secrets))
+    for part, title in _TITLES.items():
+        if part not in given:
+            if part in {"database", "queue"}:
+                yield yes(title, "Embedded", "it is part of the pod")
+            continue
+        mine = [text for text in lacking if text.startswith(f"spec.{part}.")]
+        if mine:
+            yield no(title, "SecretMissing", "; ".join(mine))
+        elif given[part].managed is not None and not _up(looked.child("StatefulSet", part)):
+            yield no(title, "Starting", f"waits for the pod of {site.called(part)}")
+        elif part not in (looked.engines or {}) and given[part].managed is not None:
+            yield yes(title, "PodReady", f"the pod of {site.called(part)} is ready")
+        elif looked.engines is None or part not in looked.engines:
+            yield Verdict(title, "Unknown", "NotAsked", "the dispatcher was not asked yet")
+        elif looked.engines[part].ready:
+            yield yes(title, "Answers")
+        else:
+            yield no(title, "NotReady", looked.engines[part].message)
+
+
+def _up(child: Child | None) -> bool:
+    return child is not None and child.facts.ready >= 1
+
+
+def _ingest(looked: Looked) -> Verdict:
+    title, site = "IngestAvailable", looked.site
+    if site.stopped:
+        return no(title, "Stopped", "spec.mode is Stopped")
+    if site.writers_stopped:
+        return no(title, "Restoring", "writers rest while a Restore is under way")
+    if site.spec.mode == "ReadOnly" and not site.embedded:
+        return no(title, "ReadOnly", "spec.mode is ReadOnly")
+    return _of_deployment(looked, title, EMBEDDED if site.embedded else "ingest")
+
+
+def _workers(looked: Looked) -> Verdict:
+    title, site = "ProcessorsAvailable", looked.site
+    if site.stopped:
+        return no(title, "Stopped", "spec.mode is Stopped")
+    if site.embedded:
+        return yes(title, "Embedded", "records are processed in the pod")
+    parts = ["dispatcher", *(worker(one.name) for one in processors(site))]
+    found = [_of_deployment(looked, title, part) for part in parts]
+    bad = [one for one in found if not one.true]
+    if bad:
+        return no(title, bad[0].reason, "; ".join(one.message for one in bad))
+    return yes(title, "Available")
+
+
+def _of_deployment(looked: Looked, title: str, part: str) -> Verdict:
+    name = looked.site.called(part)
+    child = looked.child("Deployment", part)
+    if child is None:
+        return no(title, "NotYet", f"{name} is not there yet")
+    facts = child.facts
+    if facts.message:
+        return no(title, "Refused", f"pods of {name} cannot be made: {facts.message}")
+    if facts.ready < facts.wanted:
+        # Pods of the version before may serve meanwhile.
+        word = "Progressing" if facts.ready else "Unavailable"
+        return no(title, word, f"{name}: {facts.ready} of {facts.wanted} pods are ready")
+    return yes(title, "Available")
+
+
+def _backups(looked: Looked) -> Verdict:
+    title, site = "BackupsHealthy", looked.site
+    plan = site.spec.backup
+    if plan is None:
+        return Verdict(title, "Unknown", "NoBackups", "spec.backup is not given")
+    if plan.suspend:
+        return no(title, "Suspended", "spec.backup.suspend is true")
+    for kind in ("daily", "weekly", "monthly"):
+        ref = Ref(site.namespace, "CronJob", site.called(backup_run(site, kind).part))
+        jobs = [job for job in looked.children.made_by(ref) if job.facts.ended]
+        last = max(jobs, key=lambda job: job.facts.ended or "", default=None)
+        if last is not None and last.facts.outcome == "Failed":
+            return no(title, "Failed", f"the last {kind} backup failed: {last.facts.message}")
+    return yes(title, "AsPlanned")
+
+
+def _ready(site: Site, found: list[Verdict]) -> Verdict:
+    if site.stopped:
+        return no("Ready", "Stopped", "spec.mode is Stopped; set it to Active")
+    for one in found:
+        if one.status == "False" and one.type != "BackupsHealthy" and one.reason != "ReadOnly":
+            return no("Ready", one.reason, f"{one.type}=False: {one.message}")
+    return yes("Ready", "AllAvailable")
+
+
+def _paused(*, paused: bool) -> Verdict:
+    if paused:
+        text = "the annotation analect.dev/paused is set: nothing is changed until it is removed"
+        return yes("Paused", "Annotated", text)
+    return no("Paused", "NotPaused", "")

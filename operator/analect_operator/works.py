@@ -1,0 +1,194 @@
+"""Backup, Restore, Erasure: one Job each, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from analect_operator.api import Api
+from analect_operator.applying import Applier
+from analect_operator.build import jobs
+from analect_operator.build.jobs import SUBJECT, Run
+from analect_operator.build.site import Manifest, Site
+from analect_operator.build.workloads import processors, worker
+from analect_operator.children import Children
+from analect_operator.conditions import Verdict, no, yes
+from analect_operator.policies import termination_message
+from analect_operator.reporting import Reporter
+from analect_operator.resources import Ref
+from analect_operator.specs.store import StoreSpec
+from analect_operator.specs.work import BackupSpec, ErasureSpec, RestoreSpec
+from analect_operator.times import MICROS, micros_of
+from analect_operator.world import World, condition, store_of
+
+_FINISHED = ("Succeeded", "Failed")
+_FINAL = '"final"'
+
+
+def restoring(world: World, store: Ref) -> bool:
+    """Whether a Restore into the store waits or runs: writers rest meanwhile."""
+    return any(
+        body.get("status", {}).get("phase") not in _FINISHED
+        and not body["spec"].get("dryRun")
+        and "deletionTimestamp" not in body["metadata"]
+        for body in world.referring(store, "Restore")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """Looks at works. ``wall`` gives microseconds since 1970, ``later`` asks for another look."""
+
+    api: Api
+    world: World
+    children: Children
+    applier: Applier
+    reporter: Reporter
+    default_image: str
+    wall: Callable[[], int]
+    later: Callable[[Ref, float], None]
+
+    async def reconcile(self, ref: Ref) -> None:
+        """Start the Job when it may run, and say what it said when it ended."""
+        body = self.world.get(ref)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return
+        status = body.get("status", {})
+        if status.get("phase") in _FINISHED:
+            await self._expire(ref, body)
+            return
+        waits = self._waits(body)
+        if isinstance(waits, Verdict):
+            await self.reporter.report(body, [waits, _pending(waits)], {"phase": "Waiting"})
+            return
+        manifest = _owned(jobs.once(waits, work_run(waits, body), body["metadata"]["uid"]), body)
+        child = await self.applier.ensure(manifest)
+        accepted = yes("Accepted", "Started", f"job {manifest['metadata']['name']}")
+        more: dict[str, Any] = {"startTime": child.facts.began}
+        if child.facts.outcome is None:
+            running = no("Complete", "Running", "the job is under way")
+            await self.reporter.report(body, [accepted, running], more | {"phase": "Running"})
+            return
+        said = await termination_message(self.api, ref.namespace, child.uid)
+        more |= {
+            "phase": child.facts.outcome,
+            "completionTime": child.facts.ended,
+            "result": said[:4096] or None,
+        }
+        if child.facts.outcome == "Failed":
+            text = f"{child.facts.message} {said}".strip()
+            await self.reporter.report(body, [accepted, no("Complete", "Failed", text)], more)
+            return
+        if ref.kind == "Erasure":
+            await self._forget_subject(body, said)
+        await self.reporter.report(body, [accepted, yes("Complete", "Succeeded")], more)
+
+    def _waits(self, body: dict[str, Any]) -> Site | Verdict:
+        """The store to work on, or what is waited for."""
+        store = store_of(body)
+        found = self.world.get(store) if store is not None else None
+        if store is None or found is None:
+            name = body["spec"]["storeRef"]["name"]
+            return no("Accepted", "StoreMissing", f"there is no AnalysisStore {name}; create it")
+        try:
+            spec = StoreSpec.model_validate(found["spec"])
+        except ValidationError:
+            return no("Accepted", "StoreInvalid", f"the store {store.name} says InvalidSpec")
+        status = found.get("status", {})
+        image = status.get("migratedVersion") or spec.image or self.default_image
+        meta = found["metadata"]
+        site = Site(meta["name"], meta["namespace"], meta["uid"], spec, image)
+        migrated = condition(found, "MigrationsApplied")
+        if migrated is None or "migratedVersion" not in status:
+            return no("Accepted", "StoreNotReady", f"waits for the first migration of {store.name}")
+        if body["kind"] in {"Backup", "Restore"} and not _has_place(site):
+            text = f"the store {store.name} has no place for backups: give it objectStore or backup"
+            return no("Accepted", "NoPlace", text)
+        if body["kind"] == "Restore" and not body["spec"].get("dryRun"):
+            return self._writers_rest(site)
+        return site
+
+    def _writers_rest(self, site: Site) -> Site | Verdict:
+        parts = ["embedded"] if site.embedded else ["ingest", "dispatcher"]
+        parts += [worker(one.name) for one in processors(site)]
+        for part in parts:
+            child = self.children.get(Ref(site.namespace, "Deployment", site.called(part)))
+            if child is not None and (
+                child.facts.wanted or child.facts.ready or not child.facts.settled
+            ):
+                return no("Accepted", "WritersStop", f"waits until {site.called(part)} has no pod")
+        return site
+
+    async def _forget_subject(self, body: dict[str, Any], said: str) -> None:
+        """The name of an erased person goes with the final receipt."""
+        ref = body["spec"].get("subjectSecretRef")
+        if ref is not None and _FINAL in said and '"pending"' not in said:
+            await self.api.delete(Ref(body["metadata"]["namespace"], "Secret", ref["name"]))
+
+    async def _expire(self, ref: Ref, body: dict[str, Any]) -> None:
+        seconds = body["spec"].get("ttlSecondsAfterFinished", 0)
+        ended = body["status"].get("completionTime")
+        if not seconds or ended is None:
+            return
+        left = micros_of(ended) / MICROS + seconds - self.wall() / MICROS
+        if left > 0:
+            self.later(ref, left)
+            return
+        await self.api.delete(ref, body["metadata"]["uid"])
+
+
+def work_run(site: Site, body: dict[str, Any]) -> Run:
+    """What `analect` is asked to do for a piece of work."""
+    match body["kind"]:
+        case "Backup":
+            backup = BackupSpec.model_validate(body["spec"])
+            return jobs.backup_run(site, backup.kind)
+        case "Restore":
+            return _restore_run(site, RestoreSpec.model_validate(body["spec"]))
+        case _:
+            return _erase_run(ErasureSpec.model_validate(body["spec"]))
+
+
+def _restore_run(site: Site, spec: RestoreSpec) -> Run:
+    arguments: tuple[str, ...] = ("restore", jobs.backup_place(site))
+    if spec.backup_id is not None:
+        arguments = (*arguments, "--id", spec.backup_id)
+    if spec.dry_run:
+        arguments = (*arguments, "--dry-run")
+    return Run("restore", arguments, volumes=jobs.backup_volumes(site))
+
+
+def _erase_run(spec: ErasureSpec) -> Run:
+    if spec.subject_secret_ref is not None:
+        ref = spec.subject_secret_ref
+        volume = ("subject", SUBJECT, {"secret": {"secretName": ref.name}})
+        arguments = ("erase", "subject", "--file", f"{SUBJECT}/{ref.key}", "--yes")
+        return Run("erase", arguments, volumes=(volume,))
+    if spec.session_id is not None:
+        return Run("erase", ("erase", "session", spec.session_id, "--yes"))
+    assert spec.thread_id is not None  # noqa: S101  (the API server asks for exactly one)
+    return Run("erase", ("erase", "thread", spec.thread_id, "--yes"))
+
+
+def _has_place(site: Site) -> bool:
+    plan = site.spec.backup
+    return site.spec.object_store is not None or (plan is not None and plan.volume is not None)
+
+
+def _owned(manifest: Manifest, body: dict[str, Any]) -> Manifest:
+    """The Job goes with the work, not with the store."""
+    owner = manifest["metadata"]["ownerReferences"][0]
+    meta = body["metadata"]
+    manifest["metadata"]["ownerReferences"] = [
+        owner | {"kind": body["kind"], "name": meta["name"], "uid": meta["uid"]}
+    ]
+    # It is the work that is kept for a while, with the result; the Job can go with it.
+    del manifest["spec"]["ttlSecondsAfterFinished"]
+    return manifest
+
+
+def _pending(waits: Verdict) -> Verdict:
+    return no("Complete", "Waiting", waits.message)

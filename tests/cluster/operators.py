@@ -1,0 +1,189 @@
+"""Operators as real processes, and what tests ask of the cluster they work on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.plane import Plane, _die_with_parent, free_port, wait_for
+
+GROUP = "/apis/analect.dev/v1alpha1"
+EXTERNAL: dict[str, Any] = {
+    "image": "analect:1.0.0",
+    "database": {"external": {"url": "postgresql://db:5432/a"}},
+    "queue": {"external": {"url": "redis://valkey:6379/0"}},
+    "search": {"external": {"url": "http://search:9200"}},
+    "graph": {"external": {"url": "bolt://graph:7687"}},
+}
+
+
+@dataclass
+class Running:
+    """One operator process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> str:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            return '"ready": true' in self.get("/readyz")
+        except (urllib.error.HTTPError, OSError):
+            return False
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all samples that carry these labels."""
+        total = 0.0
+        for line in self.get("/metrics").splitlines():
+            if line.startswith((f"{name} ", f"{name}{{")) and all(
+                f'{label}="{value}"' in line for label, value in labels.items()
+            ):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def writes(self) -> float:
+        """Writes but those to the Lease."""
+        name = "analect_operator_writes_total"
+        return self.metric(name) - self.metric(name, kind="Lease")
+
+    def leads(self) -> bool:
+        return self.metric("analect_operator_leader_state") == 1
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
+@dataclass
+class Operators:
+    """Starts operators on a plane and stops what is left."""
+
+    plane: Plane
+    folder: Path
+    started: list[Running] = field(default_factory=list)
+
+    def start(self, **env: str) -> Running:
+        port = free_port()
+        log = self.folder / f"operator-{len(self.started)}-{port}.log"
+        said = {f"ANALECT_OPERATOR_{name.upper()}": value for name, value in env.items()}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "analect_operator.main"],
+                env={
+                    **os.environ,
+                    "KUBECONFIG": str(self.plane.kubeconfig),
+                    "ANALECT_OPERATOR_HOST": "127.0.0.1",
+                    "ANALECT_OPERATOR_PORT": str(port),
+                    "ANALECT_OPERATOR_LOG_LEVEL": "debug",
+                    "ANALECT_OPERATOR_POLL_SECONDS": "0",
+                    **said,
+                },
+                stdout=out,
+                stderr=out,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  (no thread runs Python in the child)
+            )
+        running = Running(process, port, log)
+        self.started.append(running)
+        return running
+
+    def ready(self, **env: str) -> Running:
+        running = self.start(**env)
+        wait_for(running.ready, what="the operator is ready")
+        return running
+
+    def stop(self) -> None:
+        for running in self.started:
+            if running.process.poll() is None:
+                running.kill()
+
+
+@contextmanager
+def operators(plane: Plane, folder: Path) -> Iterator[Operators]:
+    made = Operators(plane, folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A namespace seen through the API."""
+
+    plane: Plane
+    name: str
+
+    def path(self, kind: str, name: str = "") -> str:
+        root = {
+            "deployments": "/apis/apps/v1",
+            "statefulsets": "/apis/apps/v1",
+            "jobs": "/apis/batch/v1",
+            "cronjobs": "/apis/batch/v1",
+            "poddisruptionbudgets": "/apis/policy/v1",
+            "horizontalpodautoscalers": "/apis/autoscaling/v2",
+            "networkpolicies": "/apis/networking.k8s.io/v1",
+            "events": "/apis/events.k8s.io/v1",
+        }.get(kind)
+        if root is None:
+            own = ("analysisstores", "retentionpolicies", "backups", "restores", "erasures")
+            root = GROUP if kind in own else "/api/v1"
+        tail = f"/{name}" if name else ""
+        return f"{root}/namespaces/{self.name}/{kind}{tail}"
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        return self.plane.api.get(self.path(kind, name))
+
+    def names(self, kind: str) -> set[str]:
+        return {item["metadata"]["name"] for item in self.plane.api.items(self.path(kind))}
+
+    def create(self, kind: str, plural: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        body = {
+            "apiVersion": "analect.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        return self.plane.api.call("POST", self.path(plural), body)
+
+    def store(self, name: str, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self.create("AnalysisStore", "analysisstores", name, spec or EXTERNAL)
+
+    def change(self, name: str, spec: dict[str, Any]) -> None:
+        self.plane.api.merge(self.path("analysisstores", name), {"spec": spec})
+
+    def condition(self, name: str, type_: str, plural: str = "analysisstores") -> dict[str, Any]:
+        body = self.get(plural, name) or {}
+        found = (body.get("status") or {}).get("conditions") or ()
+        return next((one for one in found if one["type"] == type_), {})
+
+    def says(self, name: str, type_: str, status: str, reason: str = "", **more: str) -> Any:
+        """Wait until a condition says so; the condition."""
+
+        def look() -> dict[str, Any] | None:
+            one = self.condition(name, type_, **more)
+            right = one.get("status") == status and reason in {"", one.get("reason")}
+            return one if right else None
+
+        return wait_for(look, what=f"{name} {type_}={status} {reason}")
+
+    def ready(self, name: str) -> None:
+        self.says(name, "Ready", "True")

@@ -1,0 +1,293 @@
+"""A store is made, changed, mended, paused and let go, on a real API server and its controllers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.operators import EXTERNAL, Operators, Place, Running, operators
+from tests.cluster.plane import Plane, wait_for
+
+
+@pytest.fixture(scope="module")
+def fleet(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
+    with operators(plane, tmp_path_factory.mktemp("operators")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def operator(fleet: Operators) -> Running:
+    return fleet.ready()
+
+
+@pytest.fixture
+def place(plane: Plane, namespace: str, operator: Running) -> Place:
+    return Place(plane, namespace)
+
+
+def still(place: Place, operator: Running, name: str) -> bool:
+    """Whether a look at the store, asked for by a change that is not ours, writes nothing."""
+    writes = operator.writes()
+    looks = operator.metric("analect_operator_reconciles_total", kind="AnalysisStore")
+    touched = {"metadata": {"annotations": {"touched": uuid.uuid4().hex}}}
+    place.plane.api.merge(place.path("analysisstores", name), touched)
+    wait_for(
+        lambda: operator.metric("analect_operator_reconciles_total", kind="AnalysisStore") > looks,
+        what="a look at the store",
+    )
+    return operator.writes() == writes
+
+
+def test_a_store_on_servers_of_others(place: Place, operator: Running) -> None:
+    spec = EXTERNAL | {
+        "objectStore": {"url": "s3://bucket/prefix"},
+        "backup": {},
+        "archive": {},
+        "networkPolicy": {"enabled": True, "allowFromNamespaces": ["web"]},
+        "ingest": {"autoscaling": {"min": 2, "max": 4}, "exposure": {"host": "a.example.org"}},
+    }
+    place.store("demo", spec)
+    place.ready("demo")
+    assert place.names("deployments") == {
+        f"demo-{part}"
+        for part in (
+            "ingest",
+            "query",
+            "dispatcher",
+            "worker-text",
+            "worker-vectors",
+            "worker-graph",
+        )
+    }
+    assert {"demo-backup-daily", "demo-drill", "demo-archive"} <= place.names("cronjobs")
+    assert place.names("horizontalpodautoscalers") == {"demo-ingest"}
+    assert place.names("networkpolicies") == {"demo-callers"}
+    body = place.get("analysisstores", "demo") or {}
+    assert body["status"]["migratedVersion"] == "analect:1.0.0"
+    assert "finalizers" not in body["metadata"]
+    assert "annotations" not in body["metadata"]
+    wait_for(lambda: still(place, operator, "demo"), what="nothing is written any more")
+    assert "form differs" not in operator.log.read_text()
+
+
+def test_an_embedded_store(place: Place) -> None:
+    place.store("tiny", {"image": "analect:1.0.0", "embedded": {}, "backup": {"volume": {}}})
+    place.ready("tiny")
+    assert place.names("deployments") == {"tiny-embedded"}
+    assert place.names("persistentvolumeclaims") == {"tiny-data", "tiny-keys", "tiny-backups"}
+    assert place.names("statefulsets") == set()
+
+
+def test_managed_servers_come_first(place: Place, operator: Running) -> None:
+    managed = {part: {"managed": {}} for part in ("database", "queue", "search", "graph")}
+    place.store("dev", {"image": "analect:1.0.0", **managed})
+    place.ready("dev")
+    assert place.names("statefulsets") == {f"dev-{part}" for part in managed}
+    assert place.condition("dev", "DatabaseReady")["reason"] == "PodReady"
+    assert "form differs" not in operator.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 253, "9.strange-name.of.mine", "a", "a.b", "-".join(["long"] * 40)]
+)
+def test_strange_names(place: Place, name: str) -> None:
+    place.store(name)
+    place.ready(name)
+    assert all(len(one) <= 52 for one in place.names("deployments"))
+
+
+def test_drift_is_mended_and_what_others_added_stays(place: Place, operator: Running) -> None:
+    place.store("demo")
+    place.ready("demo")
+    ingest = place.path("deployments", "demo-ingest")
+    api = place.plane.api
+
+    def live() -> dict[str, Any]:
+        found = api.get(ingest)
+        assert found is not None
+        return found
+
+    api.merge(ingest, {"spec": {"template": {"spec": {"serviceAccountName": "default"}}}})
+    wait_for(
+        lambda: live()["spec"]["template"]["spec"]["serviceAccountName"] == "demo-pods",
+        what="an edited field is put back",
+    )
+    api.merge(ingest, {"metadata": {"annotations": {"mine": "stays"}}})
+    api.merge(ingest, {"metadata": {"labels": {"app.kubernetes.io/part-of": "another"}}})
+    wait_for(
+        lambda: live()["metadata"]["labels"]["app.kubernetes.io/part-of"] == "analect",
+        what="a stolen label is put back",
+    )
+    assert live()["metadata"]["annotations"]["mine"] == "stays"
+    uid = live()["metadata"]["uid"]
+    api.delete(ingest)
+    wait_for(
+        lambda: (api.get(ingest) or {}).get("metadata", {}).get("uid") not in {None, uid},
+        what="a deleted child is made again",
+    )
+    api.merge(place.path("services", "demo-query"), {"metadata": {"ownerReferences": None}})
+    wait_for(
+        lambda: (api.get(place.path("services", "demo-query")) or {})["metadata"].get(
+            "ownerReferences"
+        ),
+        what="a removed owner is put back",
+    )
+    assert operator.metric("analect_operator_drift_total") >= 3
+
+
+def test_changes_reach_the_children(place: Place) -> None:
+    place.store("demo")
+    place.ready("demo")
+
+    def ingest() -> dict[str, Any]:
+        found: dict[str, Any] = (place.get("deployments", "demo-ingest") or {})["spec"]
+        return found
+
+    place.change("demo", {"ingest": {"replicas": 3, "resources": {"cpu": "1000m"}}})
+    wait_for(lambda: ingest()["replicas"] == 3, what="three pods")
+    container = ingest()["template"]["spec"]["containers"][0]
+    assert container["resources"] == {"requests": {"cpu": "1"}}
+    place.change("demo", {"graph": None})
+    wait_for(
+        lambda: "demo-worker-graph" not in place.names("deployments"), what="no worker for graph"
+    )
+    place.change("demo", {"mode": "ReadOnly"})
+    wait_for(lambda: ingest()["replicas"] == 0, what="nothing takes writes")
+    assert (place.get("deployments", "demo-query") or {})["spec"]["replicas"] == 2
+    place.change("demo", {"mode": "Stopped"})
+    place.says("demo", "Ready", "False", "Stopped")
+    wait_for(
+        lambda: all(
+            item["spec"]["replicas"] == 0
+            for item in place.plane.api.items(place.path("deployments"))
+        ),
+        what="no pod at all",
+    )
+
+
+def test_a_paused_store_is_reported_on_and_not_touched(place: Place) -> None:
+    place.store("demo")
+    place.ready("demo")
+    path = place.path("analysisstores", "demo")
+    place.plane.api.merge(path, {"metadata": {"annotations": {"analect.dev/paused": "true"}}})
+    place.says("demo", "Paused", "True")
+    place.plane.api.delete(place.path("services", "demo-query"))
+    place.plane.api.delete(place.path("deployments", "demo-query"))
+    place.change("demo", {"mode": "Stopped"})
+    place.says("demo", "Ready", "False")
+    assert "demo-query" not in place.names("services")
+    place.plane.api.merge(path, {"metadata": {"annotations": None}, "spec": {"mode": "Active"}})
+    place.says("demo", "Paused", "False")
+    place.ready("demo")
+    assert "demo-query" in place.names("services")
+
+
+def test_migrations_run_before_pods_roll(place: Place) -> None:
+    place.store("demo")
+    place.ready("demo")
+
+    def image() -> str:
+        body = place.get("deployments", "demo-ingest") or {}
+        return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    place.change("demo", {"image": "analect:1.1.0"})
+    wait_for(lambda: image() == "analect:1.1.0", what="the new version")
+    place.says("demo", "MigrationsApplied", "True")
+    place.change("demo", {"image": "analect:broken"})
+    failed = place.says("demo", "MigrationsApplied", "False", "MigrationFailed")
+    assert "pods stay at analect:1.1.0" in failed["message"]
+    assert image() == "analect:1.1.0"
+    place.change("demo", {"image": "analect:1.0.9"})
+    place.says("demo", "MigrationsApplied", "False", "DowngradeRefused")
+    assert image() == "analect:1.1.0"
+    place.change("demo", {"image": "analect:1.2.0"})
+    wait_for(lambda: image() == "analect:1.2.0", what="forward again")
+    place.ready("demo")
+
+
+def test_secrets(place: Place) -> None:
+    external = {"url": "postgresql://db:5432/a", "secretRef": {"name": "db", "passwordKey": "pw"}}
+    place.store("demo", EXTERNAL | {"database": {"external": external}})
+    lacking = place.says("demo", "DatabaseReady", "False", "SecretMissing")
+    assert f"there is no secret {place.name}/db; create it" in lacking["message"]
+    body = {"metadata": {"name": "db"}, "stringData": {"other": "x"}}
+    place.plane.api.call("POST", place.path("secrets"), body)
+    wait_for(
+        lambda: "has no key pw" in place.condition("demo", "DatabaseReady").get("message", ""),
+        what="the missing key is named",
+    )
+    place.plane.api.merge(place.path("secrets", "db"), {"stringData": {"pw": "first"}})
+    place.ready("demo")
+
+    def stamp() -> str:
+        found = place.get("deployments", "demo-ingest") or {}
+        return str(found["spec"]["template"]["metadata"]["annotations"]["analect.dev/secrets"])
+
+    before = stamp()
+    place.plane.api.merge(place.path("secrets", "db"), {"metadata": {"labels": {"a": "b"}}})
+    place.plane.api.merge(place.path("secrets", "db"), {"stringData": {"pw": "second"}})
+    wait_for(lambda: stamp() != before, what="a changed secret rolls the pods")
+
+
+def test_deletion_keeps_data_unless_told(place: Place) -> None:
+    place.store("kept")
+    place.store("gone", EXTERNAL | {"deletionPolicy": "Delete"})
+    for name in ("kept", "gone"):
+        place.ready(name)
+        place.plane.api.delete(place.path("analysisstores", name))
+    wait_for(lambda: place.names("deployments") == set(), what="no Deployment is left")
+    wait_for(lambda: "gone-keys" not in place.names("persistentvolumeclaims"), what="Delete")
+    wait_for(lambda: "gone-generated" not in place.names("secrets"), what="Delete")
+    assert "kept-keys" in place.names("persistentvolumeclaims")
+    assert "kept-generated" in place.names("secrets")
+    before = place.get("secrets", "kept-generated")
+    place.store("kept")
+    place.ready("kept")
+    after = place.get("secrets", "kept-generated")
+    assert before is not None
+    assert after is not None
+    assert before["data"] == after["data"]
+
+
+def test_what_belongs_to_others_is_not_taken(place: Place) -> None:
+    body = {"metadata": {"name": "demo-settings"}, "data": {"ANALECT_HOME": "/elsewhere"}}
+    place.plane.api.call("POST", place.path("configmaps"), body)
+    place.store("demo")
+    taken = place.says("demo", "Ready", "False", "Taken")
+    assert "ConfigMap demo-settings that belongs to somebody else" in taken["message"]
+    assert (place.get("configmaps", "demo-settings") or {})["data"] == body["data"]
+    place.plane.api.delete(place.path("configmaps", "demo-settings"))
+    place.ready("demo")
+
+
+def test_a_quota_is_named(place: Place) -> None:
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "3"}}}
+    place.plane.api.call("POST", place.path("resourcequotas"), quota)
+    place.store("demo", EXTERNAL | {"ingest": {"replicas": 8}})
+    wait_for(
+        lambda: "exceeded quota" in place.condition("demo", "Ready").get("message", ""),
+        what="the quota stands in the condition",
+    )
+
+
+def test_a_restart_of_a_converged_cluster_writes_nothing(
+    place: Place, fleet: Operators, operator: Running
+) -> None:
+    """The second operator takes over from the first, which comes back for the other tests."""
+    managed = {part: {"managed": {}} for part in ("database", "queue", "search", "graph")}
+    place.store("dev", {"image": "analect:1.0.0", **managed})
+    place.store("demo", EXTERNAL | {"objectStore": {"url": "s3://b/p"}, "backup": {}})
+    for name in ("dev", "demo"):
+        place.ready(name)
+        wait_for(lambda n=name: still(place, operator, n), what="nothing is written any more")
+    successor = fleet.ready()
+    operator.process.terminate()
+    operator.process.wait(timeout=10)
+    wait_for(successor.leads, what="the other one leads", deadline=2)
+    wait_for(lambda: successor.metric("analect_operator_queue_entries") == 0, what="all looked at")
+    assert still(place, successor, "dev")
+    assert still(place, successor, "demo")
+    assert successor.writes() == 0

@@ -1,0 +1,178 @@
+"""The operator's pure parts: its queue, its hash of what is ours, names, migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analect_operator import settings
+from analect_operator.build import names
+from analect_operator.metrics import Metrics
+from analect_operator.migrating import _older
+from analect_operator.projection import live_digest, wanted_digest
+from analect_operator.queue import WorkQueue
+from analect_operator.settings import PREFIX, OperatorOptions
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "operator.md"
+DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+LEGAL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?(\.[a-z0-9]{1,20}){0,8}", fullmatch=True)
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_key_is_in_the_queue_once_and_with_one_worker() -> None:
+    async def scenario() -> None:
+        queue: WorkQueue[str] = WorkQueue(Time(), lambda: 1.0)
+        queue.add("a")
+        queue.add("a")
+        assert await queue.take() == "a"
+        queue.add("a")
+        assert queue.size == 0
+        queue.done("a")
+        assert queue.size == 1
+        assert await queue.take() == "a"
+
+    asyncio.run(scenario())
+
+
+def test_failures_wait_longer_and_longer_whatever_happens_meanwhile() -> None:
+    async def scenario() -> None:
+        time = Time()
+        queue: WorkQueue[str] = WorkQueue(time, lambda: 1.0)
+        waits = []
+        for _ in range(12):
+            queue.add("a")
+            time.now += 100
+            await queue.take()
+            queue.add("a")
+            waits.append(queue.failed("a"))
+            assert queue.size == 0
+        assert waits[:4] == [0.2, 0.4, 0.8, 1.6]
+        assert waits[-1] == 60.0
+        assert queue.failed("b", at_least=5.0) == 5.0
+
+    asyncio.run(scenario())
+
+
+def test_what_is_due_sooner_comes_first() -> None:
+    async def scenario() -> None:
+        time = Time()
+        queue: WorkQueue[str] = WorkQueue(time, lambda: 1.0)
+        queue.add("late", 10)
+        queue.add("early", 5)
+        queue.add("late", 1)
+        time.now = 6
+        assert [await queue.take(), await queue.take()] == ["late", "early"]
+
+    asyncio.run(scenario())
+
+
+def live(manifest: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    entry = {"manager": "analect-operator", "operation": "Apply", "fieldsV1": fields}
+    return {**manifest, "metadata": {**manifest["metadata"], "managedFields": [entry]}}
+
+
+WANTED = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "n", "namespace": "s", "labels": {"a": "1"}},
+    "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+}
+PORT = 'k:{"port":80,"protocol":"TCP"}'
+FIELDS = {
+    "f:metadata": {"f:labels": {"f:a": {}}},
+    "f:spec": {"f:ports": {PORT: {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}}}},
+}
+
+
+def test_what_others_add_is_not_seen() -> None:
+    found = live(WANTED, FIELDS)
+    found["metadata"]["labels"] = {"a": "1", "theirs": "x"}
+    found["spec"] = {
+        "ports": [{"name": "more", "port": 81, "protocol": "TCP"}, *WANTED["spec"]["ports"]],
+        "clusterIP": "10.0.0.1",
+    }
+    assert live_digest(found) == wanted_digest(WANTED)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**FIELDS, "f:metadata": {}},
+        {"f:metadata": FIELDS["f:metadata"]},
+        {**FIELDS, "f:spec": {**FIELDS["f:spec"], "f:type": {}}},
+    ],
+)
+def test_a_field_taken_or_left_over_is_seen(fields: dict[str, Any]) -> None:
+    found = live(WANTED, fields)
+    found["spec"] = {**WANTED["spec"], "type": "NodePort"}
+    assert live_digest(found) != wanted_digest(WANTED)
+
+
+def test_an_edited_field_is_seen_and_a_lost_entry_too() -> None:
+    found = live(WANTED, FIELDS)
+    found["metadata"]["labels"] = {"a": "2"}
+    assert live_digest(found) != wanted_digest(WANTED)
+    assert live_digest(WANTED) is None
+
+
+@given(LEGAL, st.sampled_from(["ingest", "backup-monthly", "worker-" + "x" * 23]))
+def test_names_of_children_are_legal(store: str, part: str) -> None:
+    name = names.child(store, part)
+    assert DNS_LABEL.fullmatch(name)
+    assert len(name) <= 52
+    assert name.endswith(part)
+
+
+@given(LEGAL, LEGAL)
+def test_two_stores_never_share_a_child(one: str, other: str) -> None:
+    if one != other:
+        assert names.child(one, "ingest") != names.child(other, "ingest")
+        assert names.shared("ns", one) != names.shared("ns", other)
+
+
+@pytest.mark.parametrize(
+    ("image", "than", "older"),
+    [
+        ("analect:1.9.0", "analect:1.10.0", True),
+        ("r/analect:v2.0.0", "analect:1.9.9", False),
+        ("analect:latest", "analect:1.0.0", False),
+        ("analect@sha256:00", "analect:1.0.0", False),
+    ],
+)
+def test_older_images_are_known_by_their_numbers(image: str, than: str, older: bool) -> None:
+    assert _older(image, than) is older
+
+
+def test_every_metric_and_setting_is_documented() -> None:
+    page = REFERENCE.read_text("utf-8")
+    registry = Metrics().registry
+    families = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in registry.collect()
+    }
+    assert [name for name in families if f"`{name}`" not in page] == []
+    source = Path(settings.__file__).read_text("utf-8")
+    said = set(re.findall(r'(?:said|number)\("([A-Z_]+)"', source))
+    assert [name for name in said if f"`{PREFIX}{name}`" not in page] == []
+
+
+def test_options_come_from_the_environment() -> None:
+    options = OperatorOptions.from_environment(
+        {"ANALECT_OPERATOR_NAMESPACES": "a, b", "ANALECT_OPERATOR_PORT": "9000"}
+    )
+    assert options.namespaces == ("a", "b")
+    assert options.namespace == "a"
+    assert options.port == 9000
