@@ -147,6 +147,8 @@ class Queue(_Group):
     prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "analect"
     jobs_waiting: Positive = 50
     poll_seconds: Seconds = 1.0
+    worker: Literal["simple", "pool", "fork"] = "simple"
+    processes: Positive = 2
 
 
 class Objects(_Group):

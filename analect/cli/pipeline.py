@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,13 +47,34 @@ def dispatch(session: Session, host: _HOST = None, port: _PORT = None) -> None:
 def work(
     session: Session,
     queue: Annotated[str, typer.Argument(help="A processor: text, vectors, graph.")],
+    *,
     host: _HOST = None,
     port: _PORT = None,
+    worker: Annotated[
+        Literal["simple", "pool", "fork"] | None,
+        typer.Option(
+            "--worker",
+            help="One worker here, several below, or a process for each job (ANALECT_QUEUE__WORKER).",
+            show_default=False,
+        ),
+    ] = None,
+    processes_below: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="Workers of a pool or of fork (ANALECT_QUEUE__PROCESSES).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Process what one queue brings, until SIGTERM."""
     from analect_processors import processes
 
     settings = listening_on(session.settings(), host, port)
+    said = {"worker": worker, "processes": processes_below}
+    chosen = {name: value for name, value in said.items() if value is not None}
+    settings = settings.model_copy(update={"queue": settings.queue.model_copy(update=chosen)})
     processes.work_on(settings, queue, on_ready=_said(session, f"works on {queue}"))
 
 

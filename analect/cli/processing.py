@@ -106,6 +106,13 @@ def status(session: Session) -> None:
     """Show what is stored, what waits, and how big it is."""
     if session.url is None and "ANALECT_URL" not in os.environ:
         need_store(session, "look at")
+        settings = session.settings()
+        if settings.queue_url is not None:
+            from analect_processors.standing import queues_of
+
+            with session.service() as service:
+                session.out.value({**service.status(), "queues": queues_of(settings, service)})
+            return
     with session.reader() as reader:
         session.out.value(reader.status())
 

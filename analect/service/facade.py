@@ -95,6 +95,11 @@ class AnalysisService:
         return self._parts.telemetry
 
     @property
+    def clock(self) -> Clock:
+        """The time as every process of this store has it."""
+        return self._parts.clock
+
+    @property
     def store(self) -> Store:
         """The truth itself: for the processes that move work, never for reading values."""
         return self._parts.store

@@ -90,8 +90,8 @@ class Status:
         try:
             with health.watching(name):
                 shown["records"] = self._indexes.named(name).count()
-        except AnalectError:
-            shown["state"] = "unavailable"
+        except AnalectError as error:
+            shown |= {"state": "unavailable", "problem": str(error)}
         if (problem := health.problem(name)) is not None:
             shown |= {"state": "damaged", "problem": problem}
         return shown

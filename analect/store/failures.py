@@ -20,6 +20,7 @@ from analect.model.errors import (
 
 _DISK_FULL = "the disk of the database is full; free some space, then try again"
 _DOWN = "the database does not answer; try again"
+_NO_ENTRY = "the database refused the user or password: mend database_url (ANALECT_DATABASE_URL)"
 _REFUSED = "the database refused a value"
 _TAKEN = "a row of the same key is there already"
 _DAMAGED = "the database file is damaged; restore a backup"
@@ -78,6 +79,8 @@ def translate(error: BaseException) -> AnalectError:
     if state is not None:
         return _of_postgres(state)
     kind = type(error).__name__
+    if "authentication failed" in str(error):
+        return StoreUnavailable(_NO_ENTRY)
     if kind in {"OperationalError", "ConnectionTimeout", "InterfaceError"}:
         return StoreUnavailable(_DOWN)
     if kind in {"DataError", "OverflowError"}:

@@ -34,8 +34,14 @@ class QueueMetrics:
         )
         self._jobs = Gauge(
             "analect_queue_jobs_count",
-            "Jobs in the queue by state: queued, started, failed.",
+            "Jobs in the queue by state: queued, started, failed, stuck.",
             ("processor", "state"),
+            registry=registry,
+        )
+        self._workers = Gauge(
+            "analect_queue_workers_count",
+            "Workers that serve the queue.",
+            ("processor",),
             registry=registry,
         )
 
@@ -48,6 +54,9 @@ class QueueMetrics:
         self._returned.inc(entries)
 
     def jobs(self, processor: str, counts: Mapping[str, int]) -> None:
-        """One look at the queue."""
+        """One look at the queue: jobs by state, and ``workers``."""
         for state, count in counts.items():
+            if state == "workers":
+                self._workers.labels(processor).set(count)
+                continue
             self._jobs.labels(processor, state).set(count)

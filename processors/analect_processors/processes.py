@@ -6,26 +6,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import structlog
 
 from analect.model.errors import AnalectError, NotFound
 from analect.service import AnalysisService
-from analect.service.wiring import wall_clock
 from analect.settings import Settings
 from analect.store.handover import Handover
 from analect.store.leader import Leadership
 from analect.telemetry.buffered import BufferedLines
 from analect.telemetry.logs import configure_logging
 from analect_processors.dispatcher import Dispatcher, DispatcherOptions
+from analect_processors.pool import supervise, taking
 from analect_processors.probe import Probe, listening
 from analect_processors.queues import JobQueues, connect
-from analect_processors.worker import work
+from analect_processors.standing import standing
+from analect_processors.worker import EntryWorker, work
 
 log = structlog.get_logger(__name__)
 
@@ -68,17 +69,14 @@ def work_on(settings: Settings, processor: str, *, on_ready: OnReady) -> None:
             raise NotFound(
                 f"no processor {processor!r}; there are: {', '.join(names)}", field="processor"
             )
-        take = partial(_take, process, processor)
         status = {"processor": lambda: processor}
-        with process.answering(status, on_ready), _stopped_by_signals(process.stop):
-            work(process.queues.queue(processor), take, process.stop)
-
-
-def _take(process: _Process, processor: str, job: str, seqs: Sequence[int]) -> int:
-    count = process.service.process_entries(processor, job, seqs)
-    # While its engine is away, trying with all that waits would only wear out the attempts.
-    process.stop.wait(process.service.resting(processor))
-    return count
+        kind, stop = settings.queue.worker, process.stop
+        with process.answering(status, on_ready), _stopped_by_signals(stop):
+            if kind == "simple":
+                take = taking(process.service, processor, stop)
+                work(process.queues.queue(processor), take, stop, EntryWorker)
+            else:
+                supervise(settings, processor, kind, process.service.telemetry.processing, stop)
 
 
 @dataclass(slots=True)
@@ -92,9 +90,9 @@ class _Process:
     def on(cls, settings: Settings, service: AnalysisService, stack: ExitStack) -> _Process:
         connection = connect(settings)
         stack.callback(connection.close)
-        return cls(
-            settings, service, JobQueues(connection, settings.queue.prefix), threading.Event()
-        )
+        lease = settings.processing.lease_seconds
+        queues = JobQueues(connection, settings.queue.prefix, lease=lease)
+        return cls(settings, service, queues, threading.Event())
 
     @classmethod
     @contextmanager
@@ -107,7 +105,7 @@ class _Process:
             service = stack.enter_context(AnalysisService.open(settings))
             process = cls.on(settings, service, stack)
             service.start(process=False)
-            log.info("started", process=kind, pid=os.getpid())
+            log.info("started", process=kind, pid=os.getpid(), version=version("analect"))
             yield process
             log.info("stopped", process=kind)
 
@@ -121,7 +119,7 @@ class _Process:
             processors=self.service.processors(),
             options=DispatcherOptions.of(self.settings),
             metrics=self.service.telemetry.queue,
-            clock=wall_clock,
+            clock=self.service.clock,
         )
 
     @contextmanager
@@ -131,19 +129,14 @@ class _Process:
             self.settings,
             registry=self.service.telemetry.registry,
             reasons=self._reasons,
-            status=lambda: {**self._status(), **{name: look() for name, look in more.items()}},
+            status=lambda: {
+                **standing(self.service, self.queues),
+                **{name: look() for name, look in more.items()},
+            },
         )
         with listening(probe, self.settings.http.host, self.settings.http.port) as address:
             on_ready(address)
             yield
-
-    def _status(self) -> dict[str, Any]:
-        queues: dict[str, Any]
-        try:
-            queues = {name: self.queues.counts(name) for name in self.service.processors()}
-        except AnalectError as error:
-            queues = {"problem": error.code}
-        return {**self.service.status(), "queues": queues}
 
     def _reasons(self) -> tuple[str, ...]:
         if self.stop.is_set():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from redis import Redis
-from redis.exceptions import RedisError
-from rq import Queue
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -27,7 +28,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 @contextmanager
-def translating() -> Iterator[None]:
+def translating(connection: Redis) -> Iterator[None]:
     """Turn the driver's exceptions into Analect's.
 
     Raises:
@@ -35,8 +36,20 @@ def translating() -> Iterator[None]:
     """
     try:
         yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise EngineUnavailable(
+            f"the queue at {_place(connection)} refused the user or password: mend queue.url "
+            "(ANALECT_QUEUE__URL)"
+        ) from error
     except RedisError as error:
-        raise EngineUnavailable("the queue's server does not answer; try again") from error
+        raise EngineUnavailable(
+            f"the queue at {_place(connection)} does not answer ({type(error).__name__})"
+        ) from error
+
+
+def _place(connection: Redis) -> str:
+    said = connection.connection_pool.connection_kwargs
+    return str(said.get("path") or f"{said.get('host')}:{said.get('port')}")
 
 
 def connect(settings: Settings) -> Redis:
@@ -72,9 +85,11 @@ def connect(settings: Settings) -> Redis:
 class JobQueues:
     """The queues of one store."""
 
-    def __init__(self, connection: Redis, prefix: str) -> None:
+    def __init__(self, connection: Redis, prefix: str, *, lease: float = 300.0) -> None:
+        """``lease``: seconds after which a job that was begun and not ended is stuck."""
         self._connection = connection
         self._prefix = prefix
+        self._lease = timedelta(seconds=lease)
 
     def queue(self, processor: str) -> Queue:
         """The queue of one processor."""
@@ -87,12 +102,12 @@ class JobQueues:
         Raises:
             EngineUnavailable: it does not.
         """
-        with translating():
+        with translating(self._connection):
             self._connection.ping()
 
     def waiting(self, processor: str) -> int:
         """Jobs that no worker has begun."""
-        with translating():
+        with translating(self._connection):
             return int(self.queue(processor).count)
 
     def enqueue(self, processor: str, bundles: Sequence[Bundle]) -> None:
@@ -110,14 +125,17 @@ class JobQueues:
             )
             for bundle in bundles
         ]
-        with translating():
+        with translating(self._connection):
             self.queue(processor).enqueue_many(jobs)
 
     def missing(self, processor: str, jobs: Sequence[str]) -> list[str]:
         """Those of these jobs that are not there any more, or have failed."""
         if not jobs:
             return []
-        with translating(), self._connection.pipeline(transaction=False) as pipeline:
+        with (
+            translating(self._connection),
+            self._connection.pipeline(transaction=False) as pipeline,
+        ):
             for job in jobs:
                 pipeline.hget(Job.key_for(self._job_id(processor, job)), "status")
             states = pipeline.execute()
@@ -128,14 +146,32 @@ class JobQueues:
         ]
 
     def counts(self, processor: str) -> dict[str, int]:
-        """Jobs by state: ``queued``, ``started``, ``failed``."""
+        """Jobs by state, ``queued``, ``started``, ``failed`` and ``stuck`` (those started so long
+        ago that their claims are over), and ``workers``.
+        """
         queue = self.queue(processor)
-        with translating():
+        with translating(self._connection):
+            started = queue.started_job_registry.get_job_ids(cleanup=False)
             return {
                 "queued": int(queue.count),
-                "started": int(queue.started_job_registry.get_job_count(cleanup=False)),
+                "started": len(started),
                 "failed": int(queue.failed_job_registry.get_job_count(cleanup=False)),
+                "stuck": self._stuck(started),
+                "workers": len(SimpleWorker.all(queue=queue)),
             }
+
+    def _stuck(self, ids: Sequence[str]) -> int:
+        # RQ writes its times in UTC.
+        since = datetime.now(UTC) - self._lease
+        jobs = Job.fetch_many(ids, connection=self._connection, serializer=JSONSerializer)
+        return sum(
+            job is not None and job.started_at is not None and _utc(job.started_at) < since
+            for job in jobs
+        )
 
     def _job_id(self, processor: str, job: str) -> str:
         return f"{self._prefix}-{processor}-{job}"
+
+
+def _utc(at: datetime) -> datetime:
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

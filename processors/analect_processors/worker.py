@@ -14,13 +14,15 @@ from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker
+from rq import Queue, SimpleWorker, Worker
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import BaseWorker
 
 from analect.model.errors import AnalectError
+from analect.store.outbox import WORKER_LOST
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +57,12 @@ def handle(job: str, seqs: Sequence[int]) -> None:
         raise JobFailed(code)
 
 
-def work(queue: Queue, take: Take, stop: threading.Event) -> None:
+def work(
+    queue: Queue,
+    take: Take,
+    stop: threading.Event,
+    worker: Callable[[Queue, threading.Event], BaseWorker],
+) -> None:
     """Serve ``queue`` until SIGTERM or SIGINT, or until ``stop`` is set between two jobs.
 
     Called from the main thread, for RQ sets the signals' handlers. The job under way is finished.
@@ -64,7 +71,7 @@ def work(queue: Queue, take: Take, stop: threading.Event) -> None:
     try:
         while not stop.is_set():
             try:
-                EntryWorker(queue, stop).work(logging_level="WARNING")
+                worker(queue, stop).work(logging_level="WARNING")
             except StopRequested:
                 break
             except RedisError as error:
@@ -79,7 +86,7 @@ def _pause(stop: threading.Event) -> None:
         stop.wait(_RETRY_SECONDS)
 
 
-class EntryWorker(SimpleWorker):
+class _Discreet(BaseWorker):
     """Keeps texts of exceptions out of RQ and out of the log."""
 
     def __init__(self, queue: Queue, stop: threading.Event) -> None:
@@ -91,7 +98,7 @@ class EntryWorker(SimpleWorker):
             worker_ttl=_WORKER_TTL_SECONDS,
         )
         self._stop = stop
-        self._code = ""
+        self._code = WORKER_LOST
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: finish the job under way, then end."""
@@ -114,3 +121,12 @@ class EntryWorker(SimpleWorker):
     ) -> None:
         """Keep the code alone."""
         super().handle_job_failure(job, queue, started_job_registry, self._code, execution)
+        self._code = WORKER_LOST
+
+
+class EntryWorker(_Discreet, SimpleWorker):
+    """Processes in this process."""
+
+
+class ForkingWorker(_Discreet, Worker):
+    """Processes each job in a process of its own."""

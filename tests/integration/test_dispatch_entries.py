@@ -44,6 +44,7 @@ from analect_processors import worker as worker_module  # noqa: E402
 from analect_processors.dispatcher import Dispatcher, DispatcherOptions  # noqa: E402
 from analect_processors.queues import JobQueues  # noqa: E402
 from analect_processors.worker import EntryWorker  # noqa: E402
+from tests.integration.clusters import wait_for  # noqa: E402
 
 NOW = 1_750_000_000_000_000
 SECOND = 1_000_000
@@ -310,7 +311,22 @@ def test_what_is_kept_of_a_failure_is_a_code(world, connection, capfd):
     assert sorted(kept) == ["RuntimeError", "store_unavailable"]
     assert all(b"exc_info" not in connection.hgetall(job.key) for job in jobs)
     assert "example" not in "".join(capfd.readouterr())
-    assert world.queues.counts("text") == {"queued": 0, "started": 0, "failed": 2}
+    seen = {"queued": 0, "started": 0, "failed": 2, "stuck": 0, "workers": 0}
+    assert world.queues.counts("text") == seen
+
+
+def test_a_job_whose_worker_is_gone_is_stuck_in_the_end(world, connection):
+    world.commit()
+    world.dispatcher().dispatch()
+    queue = world.queues.queue("text")
+    worker = EntryWorker(queue, threading.Event())
+    job, _ = worker.dequeue_job_and_maintain_ttl(None)
+    execution = worker.prepare_execution(job)
+    worker.prepare_job_execution(job)
+    assert execution.job_id == job.id
+    assert world.queues.counts("text")["started"] == 1
+    assert world.queues.counts("text")["stuck"] == 0
+    assert JobQueues(connection, "test", lease=-1).counts("text")["stuck"] == 1
 
 
 class Picky:
@@ -372,7 +388,7 @@ def test_one_leads_and_the_next_takes_over(postgres):
     assert one.try_lead()
     assert not two.try_lead()
     one.close()
-    assert two.try_lead()
+    wait_for(two.try_lead)  # its session ends when Postgres has seen it go
     two.close()
 
 

