@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -137,6 +138,13 @@ class Limits(_Group):
     rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
+class LimitsByName(dict[str, Limits]):
+    """Not changed once it is made, so that settings can be told apart by a hash."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict's is None
+        return hash(frozenset(self.items()))
+
+
 class Queue(_Group):
     """The queue between dispatcher and workers, on a Redis or Valkey server."""
 
@@ -229,7 +237,7 @@ class Settings(BaseSettings):
     keys: Keys = Keys()
     index: Index = Index()
     processing: Processing = Processing()
-    processors: dict[str, Limits] = Field(default_factory=dict)
+    processors: Annotated[dict[str, Limits], AfterValidator(LimitsByName)] = LimitsByName()
     queue: Queue = Queue()
     objects: Objects = Objects()
     embeddings: Embeddings = Embeddings()

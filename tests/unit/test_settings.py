@@ -171,3 +171,15 @@ def test_the_ring_of_a_database_does_not_depend_on_who_asks():
     with pytest.raises(ConfigurationError) as caught:
         _ = Settings(database_url="s3cret").ring
     assert caught.value.field == "database_url"
+
+
+def test_limits_of_a_processor_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("ANALECT_PROCESSORS__VECTORS__RATE", "500")
+    monkeypatch.setenv("ANALECT_PROCESSORS__VECTORS__BATCH_SIZE", "100")
+    settings = Settings()
+    assert settings.limits("vectors").rate == 500
+    assert settings.limits("vectors").batch_size == 100
+    assert settings.limits("text").batch_size == settings.processing.batch_size
+    assert hash(settings) == hash(Settings())
+    monkeypatch.delenv("ANALECT_PROCESSORS__VECTORS__RATE")
+    assert settings != Settings()
