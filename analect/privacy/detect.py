@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import re2
 
 from analect.model.errors import ConfigurationError
-from analect.privacy.detectors.matching import Found, Rule
+from analect.privacy.detectors.matching import Found, Rule, pattern_set
 from analect.privacy.patterns import KINDS, RULES
 from analect.privacy.tokens import is_kind
 
 ENTRY_POINTS = "analect.detectors"
 _SET_MEMORY = 32 << 20
 _TOKEN = re2.compile(rb"<[a-z][a-z0-9-]{0,31}:[0-9a-f]{16}>")
+_NEVER = r"[^\x00-\x{10ffff}]"
 _RESERVED = ""
 """The kind of spans that nothing may touch: tokens, and values on the allow list."""
 
@@ -101,7 +102,8 @@ class Scanner:
             *_denied(options.deny),
             *(rule for rule in RULES if rule.kind in options.detectors),
         )
-        self._triggers = _trigger_set(self._rules)
+        triggers = [rule.trigger for rule in self._rules] or [_NEVER]
+        self._triggers = pattern_set(triggers, _SET_MEMORY)
 
     def scan(self, blob: bytes) -> list[Finding]:
         """What to replace, in order, none overlapping another."""
@@ -157,19 +159,6 @@ def _plugged(detector: Detector, blob: bytes) -> Iterator[Found]:
                 if end > start:
                     yield Found(start, end, span.value)
         position += len(item) + 1
-
-
-def _trigger_set(rules: Sequence[Rule]) -> Any:
-    options = re2.Options()
-    options.max_mem = _SET_MEMORY
-    options.log_errors = False
-    triggers = re2.Set.SearchSet(options)
-    for rule in rules:
-        triggers.Add(rule.trigger.encode())
-    if not rules:
-        triggers.Add(rb"[^\x00-\x{10ffff}]")
-    triggers.Compile()
-    return triggers
 
 
 def _source(entry: str, field: str) -> str:

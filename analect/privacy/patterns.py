@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from analect.privacy.detectors import address, email, identity, payment, phone, secret
+from analect.privacy.detectors import (
+    address,
+    assigned,
+    credentials,
+    email,
+    identity,
+    payment,
+    phone,
+    secret,
+    vendors,
+)
 from analect.privacy.detectors.matching import Rule
 
 RULES: tuple[Rule, ...] = (
+    *credentials.RULES,
     *secret.RULES,
+    *vendors.RULES,
+    *assigned.RULES,
     *email.RULES,
     *payment.RULES,
     *address.RULES,

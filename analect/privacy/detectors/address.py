@@ -15,12 +15,13 @@ from analect.privacy.detectors.matching import (
     is_digit,
     is_word,
     pattern,
+    pattern_set,
     rule,
     text,
 )
 
 _V4 = r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
-_V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_V4}|[0-9A-Fa-f]{{1,4}})?"
+_V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,8}}(?:{_V4}|[0-9A-Fa-f]{{1,4}})?"
 
 # Where such a run holds no address, no part of it is one.
 _V4_RUN = r"[0-9.]+"
@@ -29,21 +30,24 @@ _V6_TRIGGER = r"(?::[0-9A-Fa-f]{1,4}){6}|[0-9A-Fa-f]::|::[0-9A-Fa-f]"
 _MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 
 # What makes four numbers a version. A product token of a user agent is capitalised: Chrome/1.2.3.4
-_VERSION = pattern(
+_VERSION = (
     r"(?i)(?:\b(?:versions?|versione|vers|ver|releases?|build|firmware|driver|revision|rev|patch"
-    r"|section|sec|chapter|clause|article|paragraph|rfc|assembly\w*|sdk|oid|fileversion"
-    r"|productversion|(?:upgrad|downgrad|bump)(?:e|ed|ing)?(?: from| to)?|chrome|chromium|firefox"
+    r"|section|sec|chapter|clause|article|paragraph|appendix|annex|table|figure|fig|exercise|theorem|lemma|definition"
+    r"|equation|requirement|req|since|rfc|assembly\w*|sdk|oid|fileversion"
+    r"|productversion|(?:upgrad|downgrad|bump)(?:e|ed|es|s|ing)?(?: [\w@/.+\-]+)?(?: from| to)?(?: [\d.]+ to)?|chrome|chromium|firefox"
     r"|safari|python|java|jdk|jre|php|ruby|perl|android|ios|macos|oracle|db2|office|openssl|bios"
     r"|kernel|plugin|package|dotnet|acrobat|\w*_version|\w+version)|\.net"
     r"|versión|versão|версия|версии|версию|版本|バージョン|버전)[\s:=#\"'(\x{ff08}\]>.]{0,6}$"
     r"|(?:§|\b[vr])[ .]{0,2}$|^#{2,4} \[?$"
 )
 # "numpy==1.26.4.0" requires a version, "ip.addr == 10.0.0.1" compares addresses.
-_REQUIRED = pattern(r"(?:(?:[=~><^!]=|~>)\s?|[~^])$")
-_COMPARED = pattern(
+_REQUIRED = r"(?:(?:[=~><^!]=|~>)\s?|[~^])$"
+_COMPARED = (
     r"(?i)(?:ip(?:v4)?|addr(?:ess)?|hosts?|hostname|src|dst|source|dest(?:ination)?|client|server"
-    r"|peer|remote|local|gateway|net(?:work)?|subnet|origin)[\"'`\])]{0,3}\s?[=~><^!]=\s?[\"']?$"
+    r"|peer|remote|local|gateway|net(?:work)?|subnet|origin)[\"'`\])]{0,3}\s?[=!]=\s?[\"']?$"
 )
+_SAID = pattern_set((_VERSION, _REQUIRED, _COMPARED))
+_IS_VERSION, _IS_REQUIRED, _IS_COMPARED = range(3)
 _VERSION_BEHIND = re.compile(
     rb"[)\]]? ?(?:release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
     re.IGNORECASE,
@@ -54,7 +58,7 @@ _PRODUCT = re.compile(rb"[A-Z][A-Za-z]*(?:/|-)$")
 def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
     if is_word(blob, start - 1) or is_word(blob, end):
         return None
-    if blob[end : end + 1] == b"." and is_word(blob, end + 1) and not _sentence(blob, end + 1):
+    if blob[end : end + 1] == b"." and is_word(blob, end + 1) and not _ends(blob, end + 1):
         return None
     if (
         blob[end : end + 1] in (b"-", b"+")
@@ -71,38 +75,75 @@ def _check_v4(blob: bytes, start: int, end: int) -> Found | None:
     parts = value.split(".")
     if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):
         return None
-    if _is_of_a_product(blob, start, int(parts[0])) or _VERSION_BEHIND.match(blob, end):
+    if _is_of_a_product(blob, start, [int(part) for part in parts]) or _VERSION_BEHIND.match(
+        blob, end
+    ):
         return None
-    front = before(blob, start, 28)
-    if _VERSION.search(front):
+    if _is_heading(blob, start, end, parts):
         return None
-    if _REQUIRED.search(front) and int(parts[0]) < 100 and not _COMPARED.search(front):
+    front = before(blob, start, 60)
+    said = _SAID.Match(front) or ()
+    # Versions seldom begin above 100, and only browsers' above 127.
+    if _IS_VERSION in said and (int(parts[0]) < 128 or _BROWSER.search(front)):
+        return None
+    if _IS_REQUIRED in said and _IS_COMPARED not in said and int(parts[0]) < 100:
         return None
     return Found(start, end, value)
 
 
+_BROWSER = re.compile(rb"(?i)(?:chrom|safari|firefox|edge?|opera|webkit|electron)[\w ]*[/ ]$")
+_LINE_START = re.compile(rb"(?:^|[\x00\n(\[\"'])[\s#*>\-]*$")
+_TITLE = re.compile(rb"[.:]? +[A-Z][a-z]+(?: [a-z]{2,}\b|\s*[\x00\n])")
+
+
+def _is_heading(blob: bytes, start: int, end: int, parts: list[str]) -> bool:
+    """``4.7.6.4 Introduction to stores`` at the beginning of a line: numbers of one digit."""
+    return (
+        all(len(part) == 1 for part in parts)
+        and _TITLE.match(blob, end) is not None
+        and _LINE_START.search(blob[max(0, start - 8) : start]) is not None
+    )
+
+
 _RANGE = re.compile(rb"\d\.\d{1,3}-$")
 _IMAGE = re.compile(rb"[\w.\-]/[\w.\-]+:$")
+_NAMED = re.compile(rb"[a-z0-9]:$")
+_NET = re.compile(
+    rb"(?i)(?:ip|ips|ipv4|addr|address|hosts?|server|dns|client|remote|src|dst|source|dest|from|to|peer|gateway|proxy|via|tcp|udp"
+    rb"|net|network|subnet|local|target|bind|listen|ns|resolver|nameserver|origin)\d?:$"
+)
 _HOSTS = re.compile(rb"(?:ssh|scp|sftp|rsync|://)[^\x00\n]*@$")
 
 
-def _is_of_a_product(blob: bytes, start: int, first: int) -> bool:
+def _is_of_a_product(blob: bytes, start: int, parts: list[int]) -> bool:
     """``Chrome/99.0.0.0`` and ``package@1.2.3.4`` are versions; ``host/10.0.0.1`` and
     ``root@10.0.0.1`` are not. Addresses that begin below 10 are rare, such versions are not.
     """
     head = blob[max(0, start - 24) : start]
+    first = parts[0]
     if head.endswith(b"@"):
         return first < 10 and _HOSTS.search(head) is None
     if head.endswith(b":"):
-        return first < 10 and _IMAGE.search(head) is not None
+        is_small = first < 10 and max(parts) < 64 and _NET.search(head) is None
+        return (first < 10 and _IMAGE.search(head) is not None) or (
+            is_small and _NAMED.search(head) is not None
+        )
     if not head.endswith(b"/") or head.endswith(b"//"):
         return False
     return _PRODUCT.search(head) is not None or (first < 10 and is_word(blob, start - 2))
 
 
-def _sentence(blob: bytes, index: int) -> bool:
-    """Whether a sentence seems to begin at ``index``: a capital and small letters."""
-    return re.match(rb"[A-Z][a-z]+[ ,]", blob[index : index + 24]) is not None
+def _ends(blob: bytes, index: int) -> bool:
+    """Whether a sentence seems to begin at ``index``, or the zone of addresses written backwards."""
+    return re.match(rb"[A-Z][a-z]+[ ,]|in-addr\.arpa", blob[index : index + 24]) is not None
+
+
+def _check_dashed(blob: bytes, start: int, end: int) -> Found | None:
+    """``ip-10-0-0-12`` and the like, as clouds name their hosts."""
+    value = text(blob, start, end).replace("-", ".")
+    if is_digit(blob, end) or any(int(part) > 255 for part in value.split(".")):
+        return None
+    return Found(start, end, value)
 
 
 def _check_v6(blob: bytes, start: int, end: int) -> Found | None:
@@ -154,6 +195,8 @@ def _check_mac(blob: bytes, start: int, end: int) -> Found | None:
                 return None
     value = text(blob, start, end)
     octets = "".join(c for c in value.lower() if c.isalnum())
+    if len(octets) == 16 and octets[6:10] != "fffe" and not _EUI.search(before(blob, start)):
+        return None  # eight bytes of anything
     if (
         "-" in value
         and octets.isdigit()
@@ -164,6 +207,7 @@ def _check_mac(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, ":".join(octets[i : i + 2] for i in range(0, len(octets), 2)))
 
 
+_EUI = re.compile(rb"(?i)mac|addr|eui|ether|guid|wwn|wwpn|infiniband|zigbee|lladdr|interface")
 _LABEL = re.compile(rb"(?i)(?:mac|addr|address|ether|hwaddr|lladdr|bssid)[:\-]$")
 _MAC = (
     r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
@@ -239,5 +283,11 @@ RULES: tuple[Rule, ...] = (
     Rule("ip", r"(?i:ip|ipv4|ipv6|addr|address|for)\x00:\x00[^\x00]", _find_named_ip),
     rule("mac", _MAC, _check_mac, trigger=_MAC_TRIGGER),
     Rule("ip", _V6_TRIGGER, _FIND_V6),
+    rule(
+        "ip",
+        r"\b(?:ip|ec2)-(\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3})",
+        _check_dashed,
+        trigger=r"(?:ip|ec2)-\d{1,3}-\d",
+    ),
     Rule("ip", r"\d\.\d{1,3}\.\d{1,3}\.\d", _FIND_V4),
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from analect.privacy.detectors.matching import pattern
-
 # Country codes and how many digits a national number has there (ITU, rounded outward).
 _COUNTRIES: dict[str, tuple[int, int]] = {
     "1": (10, 10), "7": (10, 10), "20": (8, 10), "27": (9, 9), "30": (10, 10), "31": (9, 9),
@@ -47,15 +45,6 @@ CALLED = (
 """In front of a number: it is a telephone's."""
 CALLED_BEHIND = rf"(?i: (?:is|are|es|est|ist) (?:my|the|his|her|our|their|your|mi|mon|mein|meine)(?: \w+)? (?:{NAMES}|number))"
 """The same behind a number."""
-_CODE = pattern(
-    r"(?i)(?:(?:^|[^a-z])(?:order|invoice|ticket|case|sku|part|p/n|pn|model|serial|s/n|sn|item|isbn|issn|doi"
-    r"|tracking|track|batch|lot|build|version|ver|rev|uuid|ref|reference|catalog|rma|pmid|commit|hash"
-    r"|timestamp|epoch|unix|confirmation|booking|flight|asin|ean|gtin|upc|imei|imsi|iccid|vin|product|article"
-    r"|bytes|size|offset|seed|account|acct|po|waybill|awb|parcel|shipment|transaction|txn|customer|user|job"
-    r"|run|request|session|record|message|policy|claim|licen[cs]e|patent|bestellnummer|bestellung|rechnung|artikel"
-    r"|commande|facture|pedido|factura|id|pid|no|nr|#)|заказ\pL*|订单|订单号|编号|注文|注文番号|주문|код|№)"
-    r"(?:[ _.\-]{0,2}(?:id|no|nr|num|number|code|ref|#|№|is|was|号|番号)){0,3}[\s.:#=\"'()\x{ff1a}]{0,5}$|[#№$€£¥]\s?$"
-)
 _DATE = re.compile(
     r"(?:(?:19|20)\d\d[./ -]\d{1,2}[./ -]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[./ -](?:0?[1-9]|1[0-2])[./ -](?:19|20)\d\d"
     r"|(?:0[1-9]|1[0-2])[./-](?:[0-2]\d|3[01])[./-](?:19|20)\d\d|\d\d[.-](?:19|20)\d\d[.-]\d)(?!\d{2,}[ -]\d{3})"
@@ -80,11 +69,6 @@ def split_country(number: str) -> tuple[str, str] | None:
             return None
         return code, rest
     return None
-
-
-def is_code(context: bytes) -> bool:
-    """Whether what stands in front of a number says that it is an order's, a version's, …"""
-    return _CODE.search(context) is not None
 
 
 def is_date(value: str) -> bool:

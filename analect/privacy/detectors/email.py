@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -16,6 +17,14 @@ _TLD = rf"(?:xn--[A-Za-z0-9\-]+[A-Za-z0-9]|[A-Za-z]{{2,24}}|[{_BEYOND}]{{2,24}})
 _SOURCE = rf"{_LOCAL}@(?:{_LABEL}\.)+{_TLD}"
 # As it stands in a URL.
 _QUOTED = r"[A-Za-z0-9](?:[A-Za-z0-9._+\-]|%2[Bb])*%40(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{2,24}"
+# RFC 5321's quoted form, and what people write lest machines read it.
+_IN_QUOTES = rf"\"[^\"@\x00\r\n\\]{{1,64}}(?:@[^\"@\x00\r\n\\]{{1,64}})?\\?\"@(?:{_LABEL}\.)+{_TLD}"
+_AT = r"(?:\x{ff20}|\x{fe6b}|&#(?:64|[xX]40);|&commat;|\\u0040|\s?[\[({<](?i:at|ät|arroba|@)[\])}>]\s?)"
+_DOT = r"(?:\.|\x{3002}|\x{ff0e}|\x{ff61}|\s?[\[({<](?i:dot|punkt|point|punto|\.)[\])}>]\s?)"
+_VEILED = rf"[A-Za-z0-9](?:(?:{_DOT})?[A-Za-z0-9_+\-])*(?:{_AT})[A-Za-z0-9\-]+(?:{_DOT}[A-Za-z0-9\-]+)*{_DOT}[A-Za-z]{{2,24}}"
+_VEILED_TRIGGER = r"[\x{ff20}\x{fe6b}][A-Za-z0-9]|&#(?:64|[xX]40);|&commat;|\\u0040|[A-Za-z0-9]\s?[\[({<](?i:at|ät|arroba|@)[\])}>]"
+# A full stop of Chinese and Japanese, where only a dot can be meant.
+_WIDE_DOT = r"[A-Za-z0-9][A-Za-z0-9._+\-]*@[A-Za-z0-9\-]+(?:\x{3002}|\x{ff0e}|\x{ff61})(?:com|net|org|co|cn|jp|edu|gov|io|de)"
 _TRIGGER = r"@[^\x00-,/:-@\[-`{-\x7f]*\.[^\x00-@\[-`{-\x7f]"
 
 # Scripts written without blanks between words: a change between them and ASCII is a word's end.
@@ -139,7 +148,26 @@ def _check_quoted(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, value)
 
 
+def _check_in_quotes(blob: bytes, start: int, end: int) -> Found | None:
+    return Found(start, end, text(blob, start, end).replace("\\", "").lower())
+
+
+def _check_veiled(blob: bytes, start: int, end: int) -> Found | None:
+    if is_word(blob, start - 1) or is_word(blob, end):
+        return None
+    plain = _A_DOT.sub(".", _AN_AT.sub("@", normalize("NFKC", unescape(text(blob, start, end)))))
+    if plain.rpartition(".")[2].lower() in _FILES:
+        return None
+    return Found(start, end, plain.lower())
+
+
+_AN_AT = re.compile(r"\s?[\[({<](?:at|ät|arroba|@)[\])}>]\s?|\\u0040", re.IGNORECASE)
+_A_DOT = re.compile(r"\s?[\[({<](?:dot|punkt|point|punto|\.)[\])}>]\s?|\u3002", re.IGNORECASE)
+
 RULES: tuple[Rule, ...] = (
     rule("email", _SOURCE, _check, trigger=_TRIGGER),
+    rule("email", _IN_QUOTES, _check_in_quotes, trigger=r"\"@[A-Za-z0-9]"),
+    rule("email", _VEILED, _check_veiled, trigger=_VEILED_TRIGGER),
+    rule("email", _WIDE_DOT, _check_veiled, trigger=r"@[A-Za-z0-9\-]+[\x{3002}\x{ff0e}\x{ff61}]"),
     rule("email", _QUOTED, _check_quoted, trigger=r"[A-Za-z0-9]%40[A-Za-z0-9]"),
 )

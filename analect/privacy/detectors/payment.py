@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from analect.privacy.detectors.codes import NAMED, THING, is_said_of_a_thing
 from analect.privacy.detectors.matching import (
     APART,
     SEPARATOR,
@@ -15,23 +16,37 @@ from analect.privacy.detectors.matching import (
     is_digit,
     is_word,
     pattern,
+    pattern_set,
 )
 
-# Issuer prefixes (lowest, highest) and the lengths of their numbers.
-_ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
-    ("4", "4", frozenset([13, 16, 19])),  # Visa
+# Issuer prefixes (lowest, highest) and the lengths of their numbers: those that are believed where
+# nothing else speaks for a card, and those that are not.
+_Issuers = tuple[tuple[str, str, frozenset[int]], ...]
+_COMMON: _Issuers = (
+    ("4", "4", frozenset([16])),  # Visa
     ("51", "55", frozenset([16])),  # Mastercard
     ("2221", "2720", frozenset([16])),
     ("34", "34", frozenset([15])),  # American Express
     ("37", "37", frozenset([15])),
-    ("6011", "6011", frozenset([16, 19])),  # Discover
-    ("644", "659", frozenset([16, 19])),
-    ("300", "305", frozenset([14, 16])),  # Diners Club
-    ("3095", "3095", frozenset([14, 16])),
-    ("36", "36", frozenset([14, 16])),
-    ("38", "39", frozenset([14, 16])),
-    ("3528", "3589", frozenset([16, 19])),  # JCB
-    ("62", "62", frozenset([16, 17, 18, 19])),  # UnionPay
+    ("6011", "6011", frozenset([16])),  # Discover
+    ("644", "659", frozenset([16])),
+    ("300", "305", frozenset([14])),  # Diners Club
+    ("3095", "3095", frozenset([14])),
+    ("36", "36", frozenset([14])),
+    ("38", "39", frozenset([14])),
+    ("3528", "3589", frozenset([16])),  # JCB
+    ("62", "62", frozenset([16])),  # UnionPay
+)
+_RARE: _Issuers = (
+    ("4", "4", frozenset([13, 19])),
+    ("6011", "6011", frozenset([19])),
+    ("644", "659", frozenset([19])),
+    ("300", "305", frozenset([16])),
+    ("3095", "3095", frozenset([16])),
+    ("36", "36", frozenset([16])),
+    ("38", "39", frozenset([16])),
+    ("3528", "3589", frozenset([19])),
+    ("62", "62", frozenset([17, 18, 19])),
     ("81", "81", frozenset([16])),  # RuPay, UnionPay
     ("60", "60", frozenset([16])),  # RuPay, Hipercard
     ("2200", "2205", frozenset([16, 17, 18, 19])),  # Mir
@@ -54,13 +69,23 @@ _SHAPES = frozenset(
      (4, 4, 4, 4, 2), (4, 4, 4, 3), (4, 4, 5), (6, 13), (6, 10), (8, 8), (4, 3, 3, 3), (4, 5, 6),
      (4, 4, 4, 2)]
 )  # fmt: skip
+_ALL = _COMMON + _RARE
+# A prefix of four digits is seldom met by chance.
+_NARROW = _COMMON + tuple(issuer for issuer in _RARE if len(issuer[0]) == 4)
 _USUAL = frozenset([(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4)])
 """Shapes that are believed among other groups of digits too."""
 _RUN = pattern(rf"\d(?:{SEPARATOR}?\d){{12,}}")
 _GROUP = re.compile(rb"\d+")
-_CARD_WORD = pattern(
-    r"(?i)(?:card|visa|karte|carte|tarjeta|cartão|carta|卡|カード|карт|카드|pan\b|cc\b)"
+_CARD = (
+    r"(?i)(?:card|visa|amex|american express|maestro|rupay|unionpay|karte|carte|tarjeta|cartão|carta|kaart|kort|karta"
+    r"|卡|银联|カード|карт|카드|بطاقة|कार्ड|\bpan\b|\bcc\b)"
 )
+_WORDS = pattern_set((THING, NAMED, _CARD))
+_IS_THING, _IS_NAMED, _IS_CARD = range(3)
+_CARD_BEHIND = pattern(
+    r"(?i)^\W{0,4}(?:exp|cvv|cvc|valid (?:thru|until)|(?:is|was) (?:my|the|his|her|our) (?:\w+ )?card)"
+)
+_BEHIND = 48
 _MOST_DIGITS = 19
 
 
@@ -71,13 +96,13 @@ def luhn(number: str) -> bool:
     return (odd + even) % 10 == 0
 
 
-def is_card(number: str) -> bool:
-    """Whether digits alone are a card number: a real issuer, its length, and Luhn."""
+def is_card(number: str, issuers: _Issuers) -> bool:
+    """Whether digits alone are a card number: one of these issuers, its length, and Luhn."""
     length = len(number)
     return (
         any(
             low <= number[: len(low)] <= high and length in lengths
-            for low, high, lengths in _ISSUERS
+            for low, high, lengths in issuers
         )
         and len(set(number)) > 1
         and luhn(number)
@@ -107,8 +132,9 @@ def _in_a_word(blob: bytes, index: int, beyond: int) -> bool:
 def _cards_among(blob: bytes, groups: list[tuple[int, int]]) -> Iterator[Found]:
     """Cards among neighbouring groups of digits ("12 4111 1111 1111 1111" holds one)."""
     first = 0
+    is_row = _is_row(groups)
     while first < len(groups):
-        last = _card_at(blob, groups, first)
+        last = _card_at(blob, groups, first, is_row=is_row)
         if last is None:
             first += 1
             continue
@@ -117,7 +143,7 @@ def _cards_among(blob: bytes, groups: list[tuple[int, int]]) -> Iterator[Found]:
         first = last + 1
 
 
-def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
+def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int, *, is_row: bool) -> int | None:
     """The last group of the card that begins at group ``first``."""
     number = ""
     shape: list[int] = []
@@ -129,13 +155,39 @@ def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int) -> int | No
             break
         number += blob[start:end].decode()
         believed = _SHAPES if len(shape) == len(groups) else _USUAL
-        if sum(shape) >= 13 and (len(shape) == 1 or tuple(shape) in believed) and is_card(number):
+        if (
+            sum(shape) >= 13
+            and (len(shape) == 1 or tuple(shape) in believed)
+            and is_card(number, _ALL)
+        ):
             found = last
     if found is None or _is_decimal(blob, groups[first : found + 1]):
         return None
-    if found == first and _is_article(blob, groups[first]):
-        return None
-    return found
+    among_others = is_row and found > first
+    return found if _is_believed(blob, groups[first : found + 1], is_row=among_others) else None
+
+
+def _is_row(groups: list[tuple[int, int]]) -> bool:
+    """Whether more groups of four stand together than cards are made of."""
+    fours = sum(end - start == 4 for start, end in groups)
+    return fours > 4 and fours % 4 > 0
+
+
+def _is_believed(blob: bytes, groups: list[tuple[int, int]], *, is_row: bool) -> bool:
+    """One number of ten passes Luhn, so the words around have a say: beside "order" or "tracking"
+    it is none. Behind "id", in a row of groups of its size, or with an issuer or a length that is
+    rare, it is one only where a card is spoken of.
+    """
+    start, end = groups[0][0], groups[-1][1]
+    context, behind = before(blob, start), blob[end : end + _BEHIND]
+    words = _WORDS.Match(context) or ()
+    if _IS_THING in words or is_said_of_a_thing(behind):
+        return False
+    if not is_row and _IS_NAMED not in words:
+        issuers = _COMMON if len(groups) == 1 else _NARROW
+        if is_card(digits(blob, start, end), issuers):
+            return True
+    return _IS_CARD in words or _CARD_BEHIND.search(behind) is not None
 
 
 def _is_decimal(blob: bytes, groups: list[tuple[int, int]]) -> bool:
@@ -145,15 +197,6 @@ def _is_decimal(blob: bytes, groups: list[tuple[int, int]]) -> bool:
         in_front = blob[start - 1 : start] == b"." and is_digit(blob, start - 2)
         return in_front or (blob[end : end + 1] == b"." and is_digit(blob, end + 1))
     return len(groups) == 2 and b"." in blob[start:end]
-
-
-def _is_article(blob: bytes, group: tuple[int, int]) -> bool:
-    """Thirteen digits that are an EAN are one, unless the text speaks of a card."""
-    start, end = group
-    if end - start != 13:
-        return False
-    weighted = sum(int(c) * (3 if i % 2 else 1) for i, c in enumerate(digits(blob, start, end)))
-    return weighted % 10 == 0 and not _CARD_WORD.search(before(blob, start))
 
 
 # Lengths by country, SWIFT IBAN registry.

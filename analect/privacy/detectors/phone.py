@@ -11,11 +11,11 @@ import re
 import unicodedata
 from itertools import pairwise
 
+from analect.privacy.detectors.codes import is_code
 from analect.privacy.detectors.dialling import (
     CALLED,
     CALLED_BEHIND,
     NAMES,
-    is_code,
     is_date,
     split_country,
 )
@@ -64,6 +64,7 @@ _TRUNK_TRIGGER = rf"{_APART}\(?0\d{{1,4}}[)/]?(?:[/]|{_S}){{1,3}}\d{{2,4}}{_S}?\
 _MOBILE_TRIGGER = rf"{_APART}(?:0[67]\d{{8}}|1[3-9]\d{{9}}|0[89]0\d{{8}})"
 _SAMPLE = "1234567890"
 """Not dialled anywhere, and yet everybody's example."""
+_ROW = re.compile(rb"\d[:;,|]?\s*$")
 _ONLY_BLANKS = re.compile(rb"[\d ]+\Z")
 
 
@@ -118,6 +119,8 @@ def _check_nanp(blob: bytes, start: int, end: int) -> Found | None:
     if len(set(number)) == 1 or (number[0] in "01" and number != _SAMPLE):
         return None
     hyphens = any(mark in blob[start:end] for mark in (b"-", b"(", b"\xe2"))
+    if not hyphens and _ROW.search(blob[max(0, start - 4) : start]):
+        return None  # "row 12: 415 555 2671"
     if (not hyphens and number[3] in "01") or is_code(before(blob, start)):
         return None
     return Found(start, end, f"+1{number}")

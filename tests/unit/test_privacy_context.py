@@ -1,0 +1,96 @@
+"""The same characters are personal data or not by what stands around them."""
+
+import pytest
+
+from analect.model.record import Draft
+from analect.privacy.pseudonymise import Pseudonymiser
+
+PSEUDONYMISER = Pseudonymiser(b"words" * 7, detectors=[])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=@@",
+        "PGPASSWORD=@@ psql",
+        "mysql --password=@@ shop",
+        "vault login --password @@",
+        "password = '@@'",
+        'password: "@@"',
+        "<password>@@</password>",
+        "Server=db;Uid=app;Pwd=@@;",
+        "login: bob / password: @@",
+        "my password is @@.",
+        "The password is: @@",
+        "Passwort: @@",
+        "密码：@@",
+    ],
+)
+@pytest.mark.parametrize("word", ["sunshine", "letmein"])
+def test_a_word_given_to_a_password_is_replaced(text, word):
+    replaced = PSEUDONYMISER.text(text.replace("@@", word))
+    assert word not in replaced
+    assert "<secret:" in replaced
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: required",
+        "the password is incorrect",
+        "my password is expired",
+        "password=None",
+        "password=password",
+        "password: str",
+        "password: SecretText",
+        "login(user, password=pw)",
+        "password = getpass()",
+        "password=os.environ['P']",
+        "reset_password=link",
+        "password_field=login",
+        "last_pass_time=1219328376",
+        "forgot password: link",
+        '"password": "string"',
+        '<label for="password">Password</label>',
+        "password: !vault",
+        "arn:aws:secretsmanager:eu-west-1:1:secret:MyAppSecret-a1b2c3",
+    ],
+)
+def test_what_is_said_about_passwords_stays(text):
+    assert PSEUDONYMISER.text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "is_secret"),
+    [
+        ({"password": "sunshine"}, True),
+        ({"userPassword": "sunshine"}, True),
+        ({"password": "string"}, False),
+        ({"password": "must not be empty"}, False),
+        ({"resetPassword": "sunshine"}, False),
+        ({"password_hint": "sunshine"}, False),
+    ],
+)
+def test_in_json_the_key_is_the_name(given, is_secret):
+    draft = Draft(input=dict(given))
+    assert PSEUDONYMISER.drafts([draft]) == [None]
+    assert (draft.input != given) is is_secret
+
+
+@pytest.mark.parametrize(
+    ("text", "is_card"),
+    [
+        ("charge 4539148803436467 please", True),
+        ("order 4539148803436467", False),
+        ("tracking number: 4539 1488 0343 6467", False),
+        ("4539148803436467 is my order number", False),
+        ("eventId=4539148803436467", False),
+        ("card no. 4539148803436467", True),
+        ("card #4539148803436467", True),
+        ("6759649826438453", False),
+        ("maestro 6759649826438453", True),
+        ("7021 4539 1488 0343 6467", False),
+    ],
+)
+def test_the_words_around_a_number_say_whether_it_is_a_card(text, is_card):
+    assert ("<card:" in PSEUDONYMISER.text(text)) is is_card
