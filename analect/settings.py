@@ -200,6 +200,19 @@ def _secret_of(name: str, objects: Objects) -> SecretStr | None:
         ) from error
 
 
+class Tiers(_Group):
+    """Where warm and cold records are."""
+
+    place: str | None = None
+
+
+class Retention(_Group):
+    """By which policies records age, and where their job leaves its summary."""
+
+    policies: Names = ()
+    termination_log: Path | None = None
+
+
 class Embeddings(_Group):
     """What turns texts into vectors."""
 
@@ -240,6 +253,8 @@ class Settings(BaseSettings):
     processors: Annotated[dict[str, Limits], AfterValidator(LimitsByName)] = LimitsByName()
     queue: Queue = Queue()
     objects: Objects = Objects()
+    tiers: Tiers = Tiers()
+    retention: Retention = Retention()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 

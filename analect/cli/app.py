@@ -13,6 +13,7 @@ from analect.cli import (
     processing,
     reading,
     restoring,
+    retaining,
     serving,
     upkeep,
 )
@@ -41,6 +42,7 @@ for group in (
     upkeep,
     backing,
     restoring,
+    retaining,
     erasing,
     keys,
 ):

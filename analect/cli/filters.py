@@ -71,6 +71,7 @@ def record_filter(
     until: Micros | None = None,
     where: list[str] | None = None,
     success: bool | None = None,
+    tier: str | None = None,
     **equals: str | None,
 ) -> RecordFilter:
     """The filter that the options say."""
@@ -96,4 +97,5 @@ def record_filter(
         success=success,
         since=since,
         until=until,
+        tier=tier,
     )

@@ -75,4 +75,5 @@ def _filters(where: RecordFilter) -> dict[str, Any]:
         "success": where.success,
         "since": None if where.since is None else format_time(where.since),
         "until": None if where.until is None else format_time(where.until),
+        "tier": where.tier,
     }

@@ -30,6 +30,7 @@ _COLUMNS = {"id": "id", "when": "when", "kind": "kind", "what": "what", "summary
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="At most so many.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on where a page ended.")]
 Mode = Literal["text", "semantic", "hybrid"]
+Tier = Literal["hot", "warm", "cold"]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +59,9 @@ def list_records(
     where: Where = None,
     since: Since = None,
     until: Until = None,
+    tier: Annotated[
+        Tier | None, typer.Option("--tier", help="Of this tier; cold needs --from and --to.")
+    ] = None,
     oldest_first: Annotated[bool, typer.Option("--oldest-first")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -77,6 +81,7 @@ def list_records(
         where=where,
         since=since,
         until=until,
+        tier=tier,
     )
     with session.reader() as reader:
         found = reader.page(wanted, PageRequest(limit, cursor, descending=not oldest_first))

@@ -11,6 +11,7 @@ from analect.model.record import Json, Record
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
+TIERS = ("hot", "warm", "cold")
 DEFAULT_LIMIT = 50
 
 
@@ -28,7 +29,8 @@ class RecordFilter:
 
     ``equals`` maps a name of ``kind``, ``external_id`` or :data:`analect.model.record.TEXT_FIELDS`
     to a value already in its stored (pseudonymised, hashed) form. ``tags`` must all be present.
-    ``since`` is inclusive, ``until`` exclusive.
+    ``since`` is inclusive, ``until`` exclusive. ``tier`` is ``hot``, ``warm`` or ``cold``; hot and
+    warm together when not given.
     """
 
     equals: dict[str, str] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class RecordFilter:
     success: bool | None = None
     since: Micros | None = None
     until: Micros | None = None
+    tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from analect.model.query import (
 from analect.model.record import Draft, IngestResult, Json, Record
 from analect.service.finding import wait_until
 from analect.service.intake import IntakeOptions
+from analect.service.retaining import Retaining
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
@@ -209,18 +210,18 @@ class AnalysisService:
     def list(self, where: RecordFilter, page: PageRequest) -> Page[Record]:
         """Records that pass the filter, a keyset page at a time."""
         _check_page(page)
-        found = self._parts.store.reads.list(self._stored_form(where), page)
+        found = self._parts.reads.list(self._stored_form(where), page)
         return Page(tuple(self._parts.opener.open(found.items)), found.next)
 
-    def thread(self, thread_id: str, page: PageRequest) -> Page[Record]:
-        """A conversation in order.
+    def thread(self, thread_id: str, page: PageRequest, tier: str | None = None) -> Page[Record]:
+        """A conversation in order, hot and warm together unless ``tier`` names one.
 
         Raises:
             NotFound: no record is of this thread.
         """
         _check_page(page)
-        found = self._parts.store.reads.thread(
-            self._parts.pseudonymiser.promoted("thread_id", thread_id), page
+        found = self._parts.reads.thread(
+            self._parts.pseudonymiser.promoted("thread_id", thread_id), page, tier
         )
         if not found.items and page.cursor is None:
             raise NotFound("there is no thread with this id", field="thread")
@@ -228,7 +229,7 @@ class AnalysisService:
 
     def feedback_of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Record]]:
         """The evaluations that point at these records."""
-        found = self._parts.store.reads.feedback(record_ids)
+        found = self._parts.reads.feedback(record_ids)
         return {id_: self._parts.opener.open(stored) for id_, stored in found.items()}
 
     def annotations(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Annotation]]:
@@ -380,7 +381,7 @@ class AnalysisService:
         wanted = [parse_id(record_id) for record_id in ids]
         names = list(processors) if processors is not None else list(self.processors())
         self._check_processors(names)
-        there = self._parts.store.reads.exists(wanted)
+        there = self._parts.reads.exists(wanted)
         if missing := [record_id for record_id in wanted if record_id not in there]:
             raise NotFound(f"{len(missing)} of these records are not stored", field="id")
         self._parts.store.outbox.requeue(wanted, names, self._parts.clock())
@@ -396,7 +397,7 @@ class AnalysisService:
         """
         self._check_processors(processors)
         queued = 0
-        for batch in self._parts.store.reads.scan(self._stored_form(where or RecordFilter())):
+        for batch in self._parts.reads.scan(self._stored_form(where or RecordFilter())):
             ids = [stored.record.id for stored in batch]
             self._parts.store.outbox.requeue(ids, processors, self._parts.clock(), BACKLOG)
             queued += len(ids)
@@ -410,6 +411,13 @@ class AnalysisService:
     def verify(self, index: str, *, repair: bool = False) -> VerifyReport:
         """Compare an index with the truth; with ``repair``, mend what differs."""
         return self._parts.upkeep.verify(index, repair=repair)
+
+    # -- ageing ----------------------------------------------------------------------------
+
+    @property
+    def retention(self) -> Retaining:
+        """How records age by policy: plan, run, explain, legal holds."""
+        return self._parts.retaining
 
     # -- leaving ---------------------------------------------------------------------------
 
@@ -436,7 +444,7 @@ class AnalysisService:
 
     def export(self, where: RecordFilter) -> Iterator[Record]:
         """Every record that passes, opened, in order of time, in bounded memory."""
-        for batch in self._parts.store.reads.scan(self._stored_form(where)):
+        for batch in self._parts.reads.scan(self._stored_form(where)):
             yield from self._parts.opener.open(batch)
 
     def subject_data(self, subject: str) -> tuple[Iterator[Record], Iterator[Document]]:

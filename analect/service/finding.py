@@ -174,6 +174,8 @@ class Finder:
             record = records.get(one.id)
             if record is None or record.payload_state == "erased":
                 continue  # gone since it was indexed; the index hears of it through the outbox
+            if request.filter.tier not in {None, record.tier}:
+                continue
             highlights: tuple[str, ...] = ()
             if text is not None and request.mode != "semantic":
                 highlights = text.highlight(request.query, text_of(record))

@@ -8,11 +8,11 @@ from itertools import islice
 
 from analect.index.catalog import Indexes
 from analect.index.protocols import Index
+from analect.lifecycle.tiers.reads import TieredReads
 from analect.model.ids import RecordId
 from analect.model.query import MAX_LIMIT, RecordFilter
 from analect.model.record import Record
 from analect.store.feed import Feed
-from analect.store.reads import RecordReads
 
 Progress = Callable[[int, int], None]
 """Called with (records done, records in all)."""
@@ -46,7 +46,7 @@ class Upkeep:
         self,
         *,
         indexes: Indexes,
-        reads: RecordReads,
+        reads: TieredReads,
         feed: Feed,
         load: Callable[[Sequence[RecordId]], list[Record]],
         requeue: Callable[[Sequence[RecordId], Sequence[str]], int],

@@ -16,6 +16,8 @@ from analect.index.embedded import open_indexes
 from analect.lifecycle.backup.erased import ErasedList
 from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.erase import Eraser
+from analect.lifecycle.tiers.opening import FiledTiers
+from analect.lifecycle.tiers.reads import TieredReads
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
 from analect.model.record import Record
 from analect.pipeline.background import BackgroundProcessing
@@ -36,6 +38,7 @@ from analect.service.finding import Finder
 from analect.service.intake import Intake
 from analect.service.opening import Opener
 from analect.service.papers import Papers
+from analect.service.retaining import Retaining
 from analect.service.revealing import Revealer
 from analect.service.status import Status
 from analect.service.upkeep import Upkeep
@@ -44,10 +47,12 @@ from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
 from analect.store.engine import open_engine
 from analect.store.erasure import PENDING, ErasureRows
+from analect.store.feed import Beyond
 from analect.store.key_rows import SqlKeyRows
 from analect.store.leader import Announcer
 from analect.store.migrate import migrate
 from analect.store.outbox import Retry
+from analect.store.reads import RecordReads
 from analect.store.shared_clock import SharedClock
 from analect.store.store import Store
 from analect.store.vault import VaultRows
@@ -69,6 +74,7 @@ class Parts:
     """Everything that a façade is made of."""
 
     store: Store
+    reads: TieredReads
     keys: DataKeys
     pseudonymiser: Pseudonymiser
     opener: Opener
@@ -77,6 +83,7 @@ class Parts:
     papers: Papers
     upkeep: Upkeep
     eraser: Eraser
+    retaining: Retaining
     conclusions: Conclusions
     revealer: Revealer
     indexes: Indexes
@@ -88,7 +95,7 @@ class Parts:
 
     def load(self, ids: Sequence[RecordId]) -> list[Record]:
         """Those of ``ids`` that are stored, opened."""
-        return self.opener.open(self.store.reads.get(ids))
+        return self.opener.open(self.reads.get(ids))
 
 
 def wire(
@@ -106,11 +113,20 @@ def wire(
     clock = shared = SharedClock(engine, clock)
     keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=random_bytes)
     cursors = Cursors(keys.pseudonym_key)
+    files = FiledTiers(settings, engine)
+    reads = TieredReads(RecordReads(engine, cursors), files, cursors)
     indexes = open_indexes(settings, settings.home / INDEXES)
     stack.callback(indexes.close)
     processors = load_processors(ProcessorContext(settings, indexes, clock))
-    following = followers(processors)
-    store = _store(settings, engine, cursors, followers=following, clock=clock, telemetry=telemetry)
+    store = _store(
+        settings,
+        engine,
+        cursors,
+        followers=followers(processors),
+        clock=clock,
+        telemetry=telemetry,
+        beyond=reads.beyond,
+    )
     stack.callback(store.close)
     for_records = BufferedRandom(random_bytes)
     sealer = Sealer(for_records)
@@ -118,7 +134,7 @@ def wire(
     pseudonymiser = pseudonymiser_of(settings, keys.pseudonym_key)
 
     def load(ids: Sequence[RecordId]) -> list[Record]:
-        return opener.open(store.reads.get(ids))
+        return opener.open(reads.get(ids))
 
     conclusions = Conclusions(store=store, keys=keys, sealer=sealer, clock=clock)
     runner = _runner(
@@ -133,7 +149,7 @@ def wire(
     names = tuple(runner.processors)
     upkeep = Upkeep(
         indexes=indexes,
-        reads=store.reads,
+        reads=reads,
         feed=store.feed,
         load=load,
         requeue=lambda ids, named: store.outbox.requeue(ids, named, clock()),
@@ -189,6 +205,7 @@ def wire(
     )
     return Parts(
         store=store,
+        reads=reads,
         keys=keys,
         pseudonymiser=pseudonymiser,
         opener=opener,
@@ -197,6 +214,14 @@ def wire(
         papers=papers,
         upkeep=upkeep,
         eraser=eraser,
+        retaining=Retaining(
+            settings,
+            engine,
+            pseudonymiser,
+            processors=names,
+            clock=clock,
+            random_bytes=random_bytes,
+        ),
         conclusions=conclusions,
         revealer=Revealer(VaultRows(engine), keys, sealer, clock),
         indexes=indexes,
@@ -223,6 +248,7 @@ def _store(
     followers: Mapping[str, Sequence[str]],
     clock: Clock,
     telemetry: Telemetry,
+    beyond: Beyond,
 ) -> Store:
     processing = settings.processing
     retry = Retry(processing.max_attempts, first=int(processing.backoff_seconds * 1_000_000))
@@ -233,6 +259,7 @@ def _store(
         retry=retry,
         followers=followers,
         observe=telemetry.store.committed,
+        beyond=beyond,
     )
 
 

@@ -73,6 +73,7 @@ def _plain(part: Any) -> Any:
             part.success,
             part.since,
             part.until,
+            *([part.tier] if part.tier else []),
         ]
     return part
 

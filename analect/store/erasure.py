@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +27,7 @@ from sqlalchemy import (
 
 from analect.model.errors import InvalidInput
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
+from analect.store.alone import alone
 from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
 from analect.store.tables import (
     annotation_rows,
@@ -47,7 +46,6 @@ PENDING, FINAL = "pending", "final"
 AT_ONCE = 500
 """Rows of one transaction."""
 
-_LOCK = 0x616E616C0003
 _COLUMN = {
     "subject": records.c.subject,
     "session": records.c.session_id,
@@ -141,21 +139,8 @@ def one_eraser(engine: Engine) -> Iterator[None]:
     Raises:
         StoreUnavailable: the database does not answer.
     """
-    if is_postgres(engine):
-        with translating(), engine.connect() as connection:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            alone.execute(select(func.pg_advisory_lock(_LOCK)))
-            try:
-                yield
-            finally:
-                alone.execute(select(func.pg_advisory_unlock(_LOCK)))
-        return
-    handle = os.open(f"{engine.url.database}.erasing", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with alone(engine, "erasing"):
         yield
-    finally:
-        os.close(handle)
 
 
 class ErasureRows:
@@ -265,7 +250,7 @@ class ErasureRows:
             noted = annotation_rows.c.record_id.in_(there)
             gone = connection.execute(delete(annotation_rows).where(noted)).rowcount
             connection.execute(delete(records).where(records.c.id.in_(there)))
-            _journal(connection, there, processors, now)
+            journal_deletions(connection, there, processors, now)
             counted = receipt.counting(records=len(there), annotations=gone)
             save_receipt(connection, counted)
             return counted
@@ -380,9 +365,10 @@ def _delete_hashes(connection: Connection, rows: Sequence[Any]) -> None:
     )
 
 
-def _journal(
+def journal_deletions(
     connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
 ) -> None:
+    """Tell the feed and the processors, in the transaction that deletes."""
     txid: Any = 0
     if is_postgres(connection):
         txid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)

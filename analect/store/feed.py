@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
@@ -31,6 +31,10 @@ _PLACE = struct.Struct(">qqI")
 _ALL = 2**32 - 1
 _COMMITS_AT_ONCE = 64
 _SETTLED = "txid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+
+
+Beyond = Callable[[Sequence[RecordId]], dict[RecordId, StoredRecord]]
+"""Finds records by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,15 @@ class _Entry:
 class Feed:
     """The change feed. Thread-safe."""
 
-    def __init__(self, engine: Engine, cursors: Cursors, reads: RecordReads) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cursors: Cursors,
+        reads: RecordReads,
+        beyond: Beyond = lambda _ids: {},
+    ) -> None:
+        """``beyond`` finds records that have left the tables."""
+        self._beyond = beyond
         self._engine = engine
         self._cursors = cursors
         self._reads = reads
@@ -175,6 +187,8 @@ class Feed:
     ) -> Iterator[StoredChange]:
         wanted = [entry.record_id for entry in entries if entry.operation == "put"]
         found = self._reads.get_within(connection, wanted)
+        if missing := [one for one in wanted if one not in found]:
+            found |= self._beyond(missing)
         for entry in entries:
             stored = found.get(entry.record_id) if entry.operation == "put" else None
             if stored is None and entry.operation == "put":

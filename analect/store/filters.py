@@ -57,6 +57,13 @@ class Span:
     high: RecordId | None = None
 
 
+def inside(record_id: RecordId, span: Span) -> bool:
+    """Whether an id lies within."""
+    return (span.low is None or record_id >= span.low) and (
+        span.high is None or record_id < span.high
+    )
+
+
 @dataclass(slots=True)
 class Selection:
     """``source`` (what follows FROM), ``where`` and its ``values``, and the ``key`` to order by."""

@@ -103,8 +103,9 @@ def _statements(table: str, column: str, month: str) -> list[str]:
     start, end = month_bounds(month)
     low, high = f"'{id_floor(start)}'", f"'{id_floor(end)}'"
     within = f"{column} IS NOT NULL AND {column} >= {low} AND {column} < {high}"
+    # A month whose removal broke off after it was detached is there already, and comes back whole.
     statements = [
-        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL, CONSTRAINT {name}_month CHECK ({within}))",
+        f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, CONSTRAINT {name}_month CHECK ({within}))",
         f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})",
     ]
     if table == "records":

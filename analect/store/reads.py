@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, TextClause, bindparam, text
 
 from analect.model.errors import InvalidQuery
 from analect.model.ids import RecordId, id_bytes, id_text
-from analect.model.query import MAX_LIMIT, Page, PageRequest, RecordFilter
+from analect.model.query import MAX_LIMIT, NumberRange, Page, PageRequest, RecordFilter
 from analect.store.cursor import Cursors, digest
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.filters import Span, check, evaluations, select, span_of
@@ -68,13 +68,46 @@ class RecordReads:
         query = digest("records", where, page.descending)
         span = span_of(where)
         if page.cursor is not None:
-            span = _behind(span, self._cursors.read(query, page.cursor), page.descending)
+            span = behind(span, self._cursors.read(query, page.cursor), page.descending)
         with read_transaction(self._engine) as connection:
             rows = _select(connection, where, span, page.limit + 1, descending=page.descending)
         items = tuple(map(stored_record, rows[: page.limit]))
         if len(rows) <= page.limit:
             return Page(items)
         return Page(items, self._cursors.make(query, id_bytes(items[-1].record.id)))
+
+    def within(
+        self, where: RecordFilter, span: Span, limit: int, *, descending: bool
+    ) -> Sequence[StoredRecord]:
+        """At most ``limit`` records within ``span`` that pass, in the order of ids.
+
+        Raises:
+            InvalidQuery: the filter names an unknown field.
+        """
+        with read_transaction(self._engine) as connection:
+            rows = _select(connection, where, span, limit, descending=descending)
+        return list(map(stored_record, rows))
+
+    def thread_within(
+        self, thread_id: str, position: bytes | None, limit: int, *, descending: bool
+    ) -> tuple[Sequence[StoredRecord], bytes | None]:
+        """At most ``limit`` records of a conversation behind a position, and where to go on."""
+        with read_transaction(self._engine) as connection:
+            return thread_page(connection, thread_id, position, limit, descending=descending)
+
+    def rated(self, bounds: NumberRange) -> set[str]:
+        """Ids that evaluations with a rating within ``bounds`` point at."""
+        where = ["e.rating IS NOT NULL", "e.parent_id IS NOT NULL"]
+        values: dict[str, float] = {}
+        for edge, comparison in (("minimum", ">="), ("maximum", "<=")):
+            if (value := getattr(bounds, edge)) is not None:
+                where.append(f"e.rating {comparison} :{edge}")
+                values[edge] = value
+        with read_transaction(self._engine) as connection:
+            statement = (
+                f"SELECT e.parent_id FROM {evaluations(connection, 'e')} AND {' AND '.join(where)}"
+            )
+            return set(connection.execute(text(statement), values).scalars())
 
     def thread(self, thread_id: str, page: PageRequest) -> Page[StoredRecord]:
         """A page of a conversation, by ``occurred_at``, ``turn`` (unnumbered first) and id.
@@ -125,7 +158,7 @@ class RecordReads:
                 yield list(map(stored_record, rows))
             if len(rows) < batch:
                 return
-            span = _behind(span, id_bytes(driver_id(rows[-1][0])), descending=False)
+            span = behind(span, id_bytes(driver_id(rows[-1][0])), descending=False)
 
     def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of every record in the order of ids, in bounded memory."""
@@ -141,7 +174,7 @@ class RecordReads:
                 yield driver_id(raw_id), bytes(content_hash)
             if len(rows) < _HASH_BATCH:
                 return
-            span = _behind(span, id_bytes(driver_id(rows[-1][0])), descending=False)
+            span = behind(span, id_bytes(driver_id(rows[-1][0])), descending=False)
 
     def feedback(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Sequence[StoredRecord]]:
         """For each of ``ids`` the evaluations that point at it, oldest first."""
@@ -172,7 +205,7 @@ def _nothing_yet(ids: Sequence[RecordId]) -> dict[RecordId, list[StoredRecord]]:
     return {record_id: [] for record_id in ids}
 
 
-def _behind(span: Span, position: bytes, descending: bool) -> Span:
+def behind(span: Span, position: bytes, descending: bool) -> Span:
     """What is left of ``span`` behind the id at ``position``."""
     if descending:
         return Span(span.low, id_text(position))

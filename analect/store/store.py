@@ -15,7 +15,7 @@ from analect.store.company import Company
 from analect.store.cursor import Cursors
 from analect.store.documents import Documents
 from analect.store.engine import open_engine
-from analect.store.feed import Feed
+from analect.store.feed import Beyond, Feed
 from analect.store.health import check_writable, size_of
 from analect.store.migrate import migrate
 from analect.store.outbox import Outbox, Retry
@@ -46,11 +46,13 @@ class Store:
         followers: Mapping[str, Sequence[str]] | None = None,
         limits: WriterLimits | None = None,
         observe: Observe = lambda _rows, _seconds: None,
+        beyond: Beyond = lambda _ids: {},
     ) -> None:
+        """``beyond`` finds records that have left the tables for files."""
         self.engine = engine
         self.partitions = Partitions(engine)
         self.reads = RecordReads(engine, cursors)
-        self.feed = Feed(engine, cursors, self.reads)
+        self.feed = Feed(engine, cursors, self.reads, beyond)
         self.documents = Documents(engine, cursors, clock)
         self.annotations = Annotations(engine)
         self.outbox = Outbox(engine, retry=retry, followers=followers)

@@ -258,3 +258,55 @@ meta = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+tier_files = Table(
+    "tier_files",
+    metadata,
+    Column("name", Text, primary_key=True, comment="path below the place of the tiers"),
+    Column("tier", String(8), nullable=False, comment="warm or cold"),
+    Column("kind", Text, nullable=False),
+    Column("month", String(7), nullable=False),
+    Column("state", String(12), nullable=False, comment="removing, live or retired"),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("first_id", RecordIdType, nullable=False),
+    Column("last_id", RecordIdType, nullable=False),
+    Column("indexed", Boolean, nullable=False, comment="whether the indexes keep its records"),
+    Column("locator", LargeBinary, nullable=False, comment="which values it holds, and where"),
+    Column("written_at", BigInteger, nullable=False),
+    Index("tier_files_place", "tier", "month", "kind"),
+)
+"""Files of the warm and cold tiers. ``removing``: copied, their hot rows are being removed;
+``retired``: another file took its place, and it is being deleted."""
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("selector", Text, nullable=False, comment="JSON"),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""Holds that were laid by hand; those of policies are in the policies."""
+
+monthly_aggregates = Table(
+    "monthly_aggregates",
+    metadata,
+    Column("family", Text, primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("grouped_by", Text, primary_key=True, comment="JSON: names and values"),
+    Column("figures", Text, nullable=False, comment="JSON: names and numbers"),
+    Column("computed_at", BigInteger, nullable=False),
+)
+
+lifecycle_reports = Table(
+    "lifecycle_reports",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job", Text, nullable=False, comment="retention, archive or purge"),
+    Column("outcome", Text, nullable=False),
+    Column("report", Text, nullable=False, comment="JSON"),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, nullable=False),
+    Index("lifecycle_reports_newest", "job", "started_at"),
+)

@@ -21,8 +21,8 @@ _PLACE = struct.Struct(">qq16s")
 _ORDER = ("r.occurred_at", "coalesce(r.turn, -1)", "r.id")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+@dataclass(frozen=True, slots=True, order=True)
+class ThreadPlace:
     """Where a row stands in its thread; a turn of -1 is none."""
 
     occurred_at: Micros
@@ -30,16 +30,19 @@ class _Place:
     id: RecordId
 
     @classmethod
-    def of(cls, stored: StoredRecord) -> _Place:
+    def of(cls, stored: StoredRecord) -> ThreadPlace:
+        """Of a record."""
         record = stored.record
         return cls(record.occurred_at, -1 if record.turn is None else record.turn, record.id)
 
     @classmethod
-    def unpack(cls, raw: bytes) -> _Place:
+    def unpack(cls, raw: bytes) -> ThreadPlace:
+        """What :meth:`pack` made."""
         occurred_at, turn, raw_id = _PLACE.unpack(raw)
         return cls(occurred_at, turn, id_text(raw_id))
 
     def pack(self) -> bytes:
+        """The position of a cursor."""
         return _PLACE.pack(self.occurred_at, self.turn, id_bytes(self.id))
 
 
@@ -52,7 +55,7 @@ def thread_page(
     descending: bool,
 ) -> tuple[tuple[StoredRecord, ...], bytes | None]:
     """At most ``limit`` rows behind ``position``, and the position to go on from, if any."""
-    after = None if position is None else _Place.unpack(position)
+    after = None if position is None else ThreadPlace.unpack(position)
     values: dict[str, Any] = {"thread": thread_id, "limit": limit + 1}
     where = ["r.thread_id = :thread"]
     if after is not None:
@@ -79,7 +82,7 @@ def thread_page(
     )
     rows = connection.execute(text(statement), values).fetchall()
     items = tuple(map(stored_record, rows[:limit]))
-    return items, _Place.of(items[-1]).pack() if len(rows) > limit else None
+    return items, ThreadPlace.of(items[-1]).pack() if len(rows) > limit else None
 
 
 def _source(connection: Connection) -> str:
@@ -92,7 +95,12 @@ def _edge(millis: int) -> RecordId:
 
 
 def _reach(
-    connection: Connection, thread_id: str, after: _Place | None, limit: int, *, descending: bool
+    connection: Connection,
+    thread_id: str,
+    after: ThreadPlace | None,
+    limit: int,
+    *,
+    descending: bool,
 ) -> RecordId | None:
     """The id that ends a page of ``limit`` (and one more) beyond the cursor's own millisecond;
     ``None`` when the thread ends before. Answered by the index alone.

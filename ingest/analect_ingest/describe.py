@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from analect.model.ids import EARLIEST
-from analect.model.query import DEFAULT_LIMIT, MAX_LIMIT
+from analect.model.query import DEFAULT_LIMIT, MAX_LIMIT, TIERS
 from analect.model.record import MAX_SHORT, NUMBER_FIELDS, TEXT_FIELDS
 from analect_ingest.questions import MODES, SHORT_NAMES
 
@@ -47,7 +47,10 @@ _QUERY: dict[str, Schema] = {
         "maxLength": 4096,
         "description": 'Words that must all match; `"a phrase"`, `prefix*`, `-without`, `a OR b`.',
     },
-    "tier": {"enum": ["hot"], "default": "hot"},
+    "tier": {
+        "enum": list(TIERS),
+        "description": "Hot and warm records together when not given; `cold` needs `from` and `to`.",
+    },
     "timeout": {"type": "number", "minimum": 0, "maximum": 3600, "default": 10},
     "version": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     "wait": {"enum": ["indexed"]},

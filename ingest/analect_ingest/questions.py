@@ -6,7 +6,7 @@ One table says how each parameter is read; the OpenAPI document is made from the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -16,6 +16,7 @@ from analect.model.ids import Micros, RecordId
 from analect.model.query import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
+    TIERS,
     NumberRange,
     PageRequest,
     RecordFilter,
@@ -77,20 +78,19 @@ def records_question(pairs: Pairs) -> tuple[RecordFilter, PageRequest]:
         InvalidQuery: ``field`` names the parameter.
     """
     question = _taken(pairs, {"order", "tier"})
-    _check_tier(question)
     page = PageRequest(
         question.limit or DEFAULT_LIMIT,
         question.cursor,
         descending=_choice(question, "order", ("desc", "asc")) == "desc",
     )
-    return question.filter(), page
+    return replace(question.filter(), tier=_tier(question, TIERS)), page
 
 
-def thread_question(pairs: Pairs) -> PageRequest:
-    """Of ``GET /v1/threads/{id}``: a page in the order of the conversation."""
+def thread_question(pairs: Pairs) -> tuple[PageRequest, str | None]:
+    """Of ``GET /v1/threads/{id}``: a page in the order of the conversation, and its tier."""
     question = _only(pairs, {"limit", "cursor", "tier"})
-    _check_tier(question)
-    return PageRequest(question.limit or DEFAULT_LIMIT, question.cursor, descending=False)
+    page = PageRequest(question.limit or DEFAULT_LIMIT, question.cursor, descending=False)
+    return page, _tier(question, TIERS)
 
 
 def changes_question(pairs: Pairs) -> tuple[str | None, int]:
@@ -128,7 +128,7 @@ def no_question(pairs: Pairs) -> None:
 def search_question(pairs: Pairs) -> SearchRequest:
     """Of ``GET /v1/search`` and, its body taken apart by :func:`pairs_of`, of the ``POST``."""
     question = _taken(pairs, {"q", "mode", "tier", "explain", "after"})
-    _check_tier(question)
+    tier = _tier(question, TIERS[:2])
     query = question.others.get("q", "")
     if not query.strip():
         raise InvalidQuery("q is missing: say what to search for", field="q")
@@ -138,7 +138,7 @@ def search_question(pairs: Pairs) -> SearchRequest:
     return SearchRequest(
         query=query,
         mode=_choice(question, "mode", MODES),
-        filter=question.filter(),
+        filter=replace(question.filter(), tier=tier),
         limit=question.limit or 20,
         cursor=question.cursor,
         explain=_switch(question.others.get("explain", "false"), "explain"),
@@ -224,9 +224,12 @@ def _said(name: str) -> str:
     return name if NAMEABLE.match(name) else "(unknown)"
 
 
-def _check_tier(question: _Question) -> None:
-    if question.others.get("tier", "hot") != "hot":
-        raise InvalidQuery("tier must be hot: this store has no other", field="tier")
+def _tier(question: _Question, tiers: tuple[str, ...]) -> str | None:
+    """The tier that is asked for; None: hot and warm together."""
+    tier = question.others.get("tier")
+    if tier is not None and tier not in tiers:
+        raise InvalidQuery(f"tier must be one of {', '.join(tiers)}", field="tier")
+    return tier
 
 
 def _choice(question: _Question, name: str, choices: tuple[str, ...]) -> str:

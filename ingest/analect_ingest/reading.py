@@ -132,8 +132,9 @@ class Reading:
 
     async def thread(self, request: Request) -> Response:
         """The records of a thread, oldest first."""
-        page = questions.thread_question(request.query_params.multi_items())
-        found = await self._read("thread", self._service.thread, request.path_params["id"], page)
+        page, tier = questions.thread_question(request.query_params.multi_items())
+        thread_id = request.path_params["id"]
+        found = await self._read("thread", self._service.thread, thread_id, page, tier)
         return present.json_response(present.page(found, present.record))
 
     async def changes(self, request: Request) -> Response:

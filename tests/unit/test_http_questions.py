@@ -73,7 +73,7 @@ def test_every_filter_that_is_documented_is_understood():
         ([("thread", "a\0")], "thread"),
         ([("thread", "\ud800")], "thread"),
         ([("thread", "x" * 5000)], "thread"),
-        ([("tier", "cold")], "tier"),
+        ([("tier", "lukewarm")], "tier"),
         ([("order", "up")], "order"),
         ([("dim.", "x")], "(unknown)"),
     ],

@@ -1,0 +1,171 @@
+"""retention plan, run, explain, hold, release, holds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analect.cli.session import Session, command, need_store
+from analect.model.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from analect.lifecycle.retention.plan import Line
+
+Policies = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--policy",
+        help="A policy file, YAML or JSON; repeat for more (setting retention.policies).",
+    ),
+]
+_COLUMNS = ("policy", "rule", "tier", "to", "kind", "month", "records", "bytes", "oldest", "newest")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Let records age by policy.")
+    command(group, "plan")(plan)
+    command(group, "run")(run)
+    command(group, "explain")(explain)
+    command(group, "hold")(hold)
+    command(group, "release")(release)
+    command(group, "holds")(holds)
+    app.add_typer(group, name="retention")
+
+
+def plan(session: Session, policy: Policies = None) -> None:
+    """Say exactly what `analect retention run` would do now; change nothing."""
+    need_store(session, "plan for")
+    with session.service() as service:
+        found = service.retention.plan(service.retention.policies(policy or ()))
+    if session.json:
+        session.out.value(
+            {
+                "at": found.at,
+                "records": found.records,
+                "held": found.held,
+                "items": shown(found.lines),
+                "next": None,
+            }
+        )
+        return
+    session.out.table({name: name for name in _COLUMNS}, shown(found.lines))
+    session.out.note(f"{found.records} records would move; {found.held} are due but held")
+
+
+def run(session: Session, policy: Policies = None) -> None:
+    """Do what `analect retention plan` says, and only that; exit code 3 while another run is at it."""
+    need_store(session, "run on")
+    with session.service() as service, session.out.progress("retention") as progress:
+        policies = service.retention.policies(policy or ())
+        report = asdict(service.retention.run(policies, progress))
+        settings = session.settings()
+    lines = report.pop("lines")
+    leave_summary(settings.retention.termination_log, report)
+    session.out.value({**report, "lines": len(lines)})
+
+
+def explain(
+    session: Session,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The record.")],
+    policy: Policies = None,
+) -> None:
+    """Say why a record is in its tier, and when it moves next."""
+    need_store(session, "explain")
+    with session.service() as service:
+        record = service.get(id)
+        found = service.retention.explain(record, service.retention.policies(policy or ()))
+    session.out.value(found)
+
+
+def hold(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the hold is called.")],
+    *,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Of this kind.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Has this tag.")] = None,
+    service: Annotated[list[str] | None, typer.Option("--service", help="Of this service.")] = None,
+    thread: Annotated[list[str] | None, typer.Option("--thread", help="Of this thread.")] = None,
+    subjects: Annotated[
+        bool, typer.Option("--subjects", help="Of the people named on standard input, one a line.")
+    ] = False,
+) -> None:
+    """Lay a legal hold: nothing of what it selects is moved or removed by policy while it stands.
+
+    Options of one kind are alternatives; different ones must all hold.
+    """
+    need_store(session, "hold records in")
+    from pydantic import ValidationError
+
+    from analect.lifecycle.retention.policy import LegalHold, Selector
+
+    people = [line.strip() for line in sys.stdin if line.strip()] if subjects else []
+    try:
+        laid = LegalHold(
+            name=name,
+            selector=Selector(
+                kinds=tuple(kind or ()),
+                tags=tuple(tag or ()),
+                services=tuple(service or ()),
+                threads=tuple(thread or ()),
+                subjects=tuple(people),
+            ),
+        )
+    except ValidationError as error:
+        raise InvalidInput(
+            "a hold's name has lower-case letters, digits, dots and dashes; its values are texts",
+            field="name",
+        ) from error
+    with session.service() as store:
+        done = store.retention.hold(laid.name, laid.selector)
+    session.out.value({"name": done.name, "created_at": done.created_at})
+
+
+def release(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The hold.")],
+) -> None:
+    """Release a legal hold that was laid by hand."""
+    need_store(session, "release a hold of")
+    with session.service() as service:
+        service.retention.release(name)
+    session.out.value({"released": name})
+
+
+def holds(session: Session) -> None:
+    """List the legal holds that were laid by hand; those of policies are in the policies."""
+    need_store(session, "look at")
+    with session.service() as service:
+        items = [asdict(one) for one in service.retention.holds()]
+    session.out.value({"items": items, "next": None})
+
+
+def shown(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Lines of a plan for people and machines."""
+    from analect.model.flat import format_time
+
+    return [
+        {
+            **{name: getattr(line, name) for name in _COLUMNS},
+            "oldest": format_time(line.oldest),
+            "newest": format_time(line.newest),
+        }
+        for line in lines
+    ]
+
+
+def leave_summary(path: Path | None, report: dict[str, Any]) -> None:
+    """The summary for who started this as a job: at most 4 KiB of JSON."""
+    if path is None:
+        return
+    import json
+
+    from analect.cli.output import plain
+
+    text = json.dumps(plain(report), default=str)
+    path.write_text(text if len(text) <= 4096 else json.dumps({"outcome": report["outcome"]}))

@@ -1,0 +1,1 @@
+"""Retention: policies as data, what they would do, and doing only that."""

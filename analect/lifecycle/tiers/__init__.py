@@ -1,0 +1,1 @@
+"""Tiers: warm Parquet and cold JSON Lines beside the hot rows, read as one."""

@@ -1,0 +1,147 @@
+"""Records as Arrow columns: the schema of the warm files, and both ways between rows and tables.
+
+Promoted columns are typed as in SQL, dimensions and measures are maps, times are timestamps. The
+payload stays sealed: ``key_id`` says by which data key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from analect.model.ids import RecordId, id_text
+from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Record
+from analect.store.rows import COLUMNS, StoredRecord
+
+_MOMENT = pa.timestamp("us", tz="UTC")
+_WHOLE = frozenset({"input_tokens", "output_tokens", "turn", "key_id"})
+_MOST_EXACT = 2**53
+"""A whole number up to this is the same as a float."""
+
+
+def _type(name: str) -> Any:
+    if name in {"occurred_at", "received_at"}:
+        return _MOMENT
+    if name in {"id", "kind", "external_id", *TEXT_FIELDS}:
+        return pa.string()
+    if name == "success":
+        return pa.bool_()
+    if name == "rating":
+        return pa.int8()
+    if name in _WHOLE:
+        return pa.int64()
+    if name in NUMBER_FIELDS:
+        return pa.float64()
+    return {
+        "tags": pa.list_(pa.string()),
+        "dimensions": pa.map_(pa.string(), pa.string()),
+        "measures": pa.map_(pa.string(), pa.float64()),
+        "payload": pa.binary(),
+        "content_hash": pa.binary(16),
+    }[name]
+
+
+SCHEMA = pa.schema([pa.field(name, _type(name)) for name in COLUMNS])
+"""The columns of a warm file, in the order of :data:`analect.store.rows.COLUMNS`."""
+
+_decode = msgspec.json.decode
+_make_record: Callable[..., Record] = Record
+_IDENTIFYING = ("subject", "session_id", "external_id")
+
+
+def table_of(rows: Sequence[Sequence[Any]]) -> Any:
+    """Rows of :data:`COLUMNS` as SQLite or Postgres gives them (ids as bytes or text)."""
+    if not rows:
+        return SCHEMA.empty_table()
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    return pa.table([_array(name, columns[name]) for name in COLUMNS], schema=SCHEMA)
+
+
+def anonymised(table: Any, level: str) -> Any:
+    """Without what the level takes away: ``none``, ``subjects`` or ``payloads``."""
+    taken = list(_IDENTIFYING) if level != "none" else []
+    if level == "payloads":
+        taken += ["payload", "key_id"]
+    for name in taken:
+        place = SCHEMA.get_field_index(name)
+        table = table.set_column(place, SCHEMA.field(name), pa.nulls(len(table), _type(name)))
+    return table
+
+
+def stored_records(table: Any, tier: str) -> list[StoredRecord]:
+    """The rows of a table of :data:`SCHEMA`."""
+    columns = [_values(name, table.column(name)) for name in COLUMNS]
+    return [_stored(row, tier) for row in zip(*columns, strict=True)]
+
+
+def _stored(row: Sequence[Any], tier: str) -> StoredRecord:
+    *head, tags, dimensions, measures, key_id, payload, content_hash = row
+    record = _make_record(
+        *head,
+        tuple(tags or ()),
+        dict(dimensions or ()),
+        {name: _number(value) for name, value in measures or ()},
+        payload_state="omitted" if payload is None else "sealed",
+        content_hash=content_hash,
+        tier=tier,
+    )
+    return StoredRecord(record, key_id, payload)
+
+
+def _number(value: float) -> float | int:
+    return int(value) if value.is_integer() and abs(value) < _MOST_EXACT else value
+
+
+def _values(name: str, column: Any) -> list[Any]:
+    if SCHEMA.field(name).type == _MOMENT:
+        column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _array(name: str, values: Sequence[Any]) -> Any:
+    kind = SCHEMA.field(name).type
+    if name == "id":
+        return pa.array(_id_texts(values), kind)
+    if kind == _MOMENT:
+        return pa.array(values, pa.int64()).cast(kind)
+    if name == "success":
+        return pa.array([None if one is None else bool(one) for one in values], kind)
+    if name == "tags":
+        return _lists(values)
+    if name in {"dimensions", "measures"}:
+        return _maps(values, kind)
+    return pa.array(values, kind)
+
+
+def _id_texts(values: Sequence[bytes | str]) -> list[RecordId]:
+    return [id_text(one) if isinstance(one, bytes) else RecordId(one) for one in values]
+
+
+def _parsed(values: Sequence[str | None]) -> list[Any]:
+    """JSON texts, all of them at once."""
+    parsed: list[Any] = _decode(f"[{','.join([one or 'null' for one in values])}]")
+    return parsed
+
+
+def _offsets(parsed: Sequence[Any]) -> Any:
+    sizes = [len(one) if one else 0 for one in parsed]
+    return pa.array(list(accumulate(sizes, initial=0)), pa.int32())
+
+
+def _lists(values: Sequence[str | None]) -> Any:
+    parsed = _parsed(values)
+    flat = list(chain.from_iterable(one for one in parsed if one))
+    return pa.ListArray.from_arrays(_offsets(parsed), pa.array(flat, pa.string()))
+
+
+def _maps(values: Sequence[str | None], kind: Any) -> Any:
+    parsed = _parsed(values)
+    names = [name for one in parsed if one for name in one]
+    items = [value for one in parsed if one for value in one.values()]
+    keys, numbers = pa.array(names, kind.key_type), pa.array(items, kind.item_type)
+    return pa.MapArray.from_arrays(_offsets(parsed), keys, numbers)

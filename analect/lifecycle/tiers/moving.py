@@ -1,0 +1,324 @@
+"""From one tier to the next: copy, read back, count and hash, publish, then remove.
+
+Every step can be repeated. A file that was written and not published is nobody's and is deleted;
+one that stands as ``removing`` has its hot rows removed by whoever runs next; a ``retired`` one has
+its object deleted. ``step`` is called between the steps, with the name of the one that is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+from sqlalchemy import Connection, Engine
+
+from analect.lifecycle.places.place import Place
+from analect.lifecycle.tiers.cold import COLD, verify_cold, write_cold
+from analect.lifecycle.tiers.columns import SCHEMA, anonymised, table_of
+from analect.lifecycle.tiers.part import (
+    MOST_ROWS,
+    WARM,
+    Written,
+    open_part,
+    verify_part,
+    write_part,
+)
+from analect.lifecycle.tiers.tables import TierTables
+from analect.model.errors import Conflict
+from analect.model.ids import Clock, RandomBytes, RecordId
+from analect.store.engine import write_transaction
+from analect.store.erasure import one_eraser
+from analect.store.leaving import (
+    IdSum,
+    Leaving,
+    drop_month,
+    leaving_rows,
+    month_rows,
+    remove_copied,
+)
+from analect.store.tier_files import (
+    LIVE,
+    REMOVING,
+    RETIRED,
+    TierFile,
+    TierFiles,
+    publish,
+)
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[str], None]
+ABSORBED_ROWS = 16_384
+"""A file with fewer rows is written again together with what comes to its month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A file that is written and verified, and its locator."""
+
+    file: TierFile
+    locator: bytes
+
+
+@dataclass(slots=True)
+class Moved:
+    """What a run did, by what was done."""
+
+    copied: int = 0
+    removed: int = 0
+    bytes: int = 0
+    files: list[str] = field(default_factory=list)
+
+
+class Mover:
+    """Writes files and lets them stand. Callers hold the lock of the one retention run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        files: TierFiles,
+        place: Place,
+        *,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        step: Step = lambda _name: None,
+    ) -> None:
+        self._engine = engine
+        self._files = files
+        self._place = place
+        self._tables = TierTables(files, place)
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._step = step
+
+    def settle(self) -> None:
+        """Finish what a run that broke off has left."""
+        for file in self._files.in_state(REMOVING):
+            self._remove(file)
+        self.delete_retired()
+        self._delete_unknown()
+
+    def copy_hot(self, leaving: Leaving, anonymise: str, *, indexed: bool, limit: int) -> Moved:
+        """Copy hot rows to warm files; they stand as ``removing`` afterwards.
+
+        Raises:
+            StoreUnavailable: database or place do not answer. Running again goes on.
+            Corrupt: a file does not read back as it was written; it does not count.
+        """
+        moved = Moved()
+        after: RecordId | None = None
+        while moved.copied < limit:
+            # No erasure may seal these rows again between the look at them and the file.
+            with one_eraser(self._engine):
+                rows = leaving_rows(
+                    self._engine, leaving, after, min(MOST_ROWS, limit - moved.copied)
+                )
+                table = together([anonymised(table_of(one), anonymise) for one in rows])
+                if not len(table):
+                    return moved
+                after = RecordId(table.column("id")[-1].as_py())
+                moved.copied += len(table)
+                self._step("rows read")
+                file = self._keep(table, leaving, indexed=indexed)
+            if file is not None:
+                moved.files.append(file.name)
+                moved.bytes += file.bytes
+        return moved
+
+    def remove_copied(self, month: str) -> int:
+        """Remove the hot rows of a month that stand in warm files; how many there were."""
+        files = [file for file in self._files.in_state(REMOVING) if file.month == month]
+        gone = self._drop_month(month, files)
+        if gone is None:
+            return sum(self._remove(file) for file in files)
+        for file in files:
+            self._files.set_live(file.name)
+        return gone
+
+    def load(self, file: TierFile) -> Any:
+        """All of a file."""
+        return together(list(self._tables.tables(file)))
+
+    def write(
+        self,
+        groups: Iterable[Any],
+        tier: str,
+        of: tuple[str, str],
+        *,
+        indexed: bool,
+        state: str = LIVE,
+    ) -> Filed:
+        """Write row groups of one kind and month (``of``), read them back, and say what stands for
+        them once it is published.
+        """
+        name = self._name(tier, *of)
+        if tier == COLD:
+            written = write_cold(self._place, name, groups)
+        else:
+            written = write_part(self._place, name, together(groups))
+        self._step("file written")
+        (verify_cold if tier == COLD else verify_part)(self._place, written)
+        self._step("file verified")
+        file = TierFile(
+            name=name,
+            tier=tier,
+            kind=of[0],
+            month=of[1],
+            state=state,
+            rows=written.rows,
+            bytes=written.size,
+            sha256=written.sha256,
+            first_id=written.first_id,
+            last_id=written.last_id,
+            indexed=indexed,
+            written_at=self._clock(),
+        )
+        self._manifest(file, written)
+        self._step("manifest written")
+        return Filed(file, written.locator.pack())
+
+    def publish(
+        self,
+        filed: Sequence[Filed],
+        retired: Sequence[TierFile],
+        within: Callable[[Connection], bool] = lambda _: True,
+    ) -> None:
+        """Let files stand for the retired ones.
+
+        Raises:
+            Conflict: one of these does not stand any more, or ``within``, asked in the transaction
+                that publishes, does not agree. Nothing was changed.
+        """
+        with write_transaction(self._engine) as connection:
+            rows = [(one.file, one.locator) for one in filed]
+            agreed = within(connection)
+            if not agreed or not publish(connection, rows, [one.name for one in retired]):
+                raise Conflict("the files of a tier, or the holds, changed meanwhile; run it again")
+        self._step("published")
+
+    def delete_retired(self) -> int:
+        """Delete the objects of files that others took the place of."""
+        retired = self._files.in_state(RETIRED)
+        for file in retired:
+            self._delete(file.name)
+            self._step("object deleted")
+        if retired:
+            self._files.forget([file.name for file in retired])
+        return len(retired)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _keep(self, table: Any, leaving: Leaving, *, indexed: bool) -> TierFile | None:
+        """Let hot rows stand in a file, those of small files with them; None when all of them are
+        warm already, because they were sent again.
+        """
+        standing = self._files.standing(WARM, kind=leaving.kind, month=leaving.month)
+        small = [one for one in standing if one.rows < ABSORBED_ROWS and one.indexed == indexed]
+        again = self._warm_already(table, [one for one in standing if one not in small])
+        if again:
+            remove_copied(self._engine, again, self._step)
+            table = table.filter(pc.invert(pc.is_in(table.column("id"), pa.array(again))))
+        if not len(table):
+            return None
+        of = (leaving.kind, leaving.month)
+        merged = merge_tables([*map(self.load, small), table])
+        filed = self.write([merged], WARM, of, indexed=indexed, state=REMOVING)
+        self.publish([filed], small)
+        return filed.file
+
+    def _warm_already(self, table: Any, files: Sequence[TierFile]) -> list[RecordId]:
+        ids = table.column("id")
+        again: list[RecordId] = []
+        for file in files:
+            if file.first_id <= ids[-1].as_py() and ids[0].as_py() <= file.last_id:
+                there = pc.is_in(ids, pa.array(self._ids(file)))
+                again += ids.filter(there).to_pylist()
+        return again
+
+    def _drop_month(self, month: str, files: Sequence[TierFile]) -> int | None:
+        """Drop the partition if it holds nothing but what is in the files."""
+        rows = month_rows(self._engine, month)
+        if rows is None or not files or rows > sum(file.rows for file in files):
+            return None
+        ids = IdSum()
+        for file in files:
+            ids = ids.plus(self._ids(file))
+        if ids.count != rows:
+            return None
+        return rows if drop_month(self._engine, month, ids, self._step) else None
+
+    def _remove(self, file: TierFile) -> int:
+        gone = remove_copied(self._engine, self._ids(file), self._step)
+        self._step("rows removed")
+        self._files.set_live(file.name)
+        self._step("file live")
+        return gone
+
+    def _ids(self, file: TierFile) -> list[RecordId]:
+        with open_part(self._place, file.name) as part:
+            return list(part.read(columns=["id"]).column("id").to_pylist())
+
+    def _name(self, tier: str, kind: str, month: str) -> str:
+        unique = self._random_bytes(8).hex()
+        end = f"records-{unique}.jsonl.zst" if tier == COLD else f"part-{unique}.parquet"
+        return f"{tier}/kind={kind}/month={month}/{end}"
+
+    def _manifest(self, file: TierFile, written: Written) -> None:
+        """Beside the file: what it must hold, for who has the folder alone."""
+        said = {
+            "file": file.name.rsplit("/", 1)[-1],
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
+            "first_id": file.first_id,
+            "last_id": file.last_id,
+            "groups": [one.hex() for one in written.digests],
+        }
+        with self._place.create(manifest_name(file.name)) as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(said)))
+
+    def _delete(self, name: str) -> None:
+        self._place.delete(name)
+        self._place.delete(manifest_name(name))
+
+    def _delete_unknown(self) -> None:
+        """Objects that were written by a run that broke off before it published them."""
+        known = self._files.names()
+        known |= {manifest_name(name) for name in known}
+        for tier in (WARM, COLD):
+            for kind in self._place.names(tier):
+                for month in self._place.names(f"{tier}/{kind}"):
+                    folder = f"{tier}/{kind}/{month}"
+                    for end in self._place.names(folder):
+                        if f"{folder}/{end}" not in known:
+                            self._place.delete(f"{folder}/{end}")
+                            log.warning("an unfinished file was deleted", tier=tier)
+
+
+def manifest_name(name: str) -> str:
+    """Of the manifest beside a file; what reads folders of Parquet skips names that begin so."""
+    folder, _, end = name.rpartition("/")
+    return f"{folder}/_{end}.manifest.json"
+
+
+def together(tables: Iterable[Any]) -> Any:
+    """One table of several, in their order."""
+    every = list(tables)
+    return pa.concat_tables(every).combine_chunks() if every else SCHEMA.empty_table()
+
+
+def merge_tables(tables: Sequence[Any]) -> Any:
+    """In the order of ids, each once; of two of an id the first one stays."""
+    if len(tables) == 1:
+        return tables[0]
+    whole = pa.concat_tables(tables)
+    ids = whole.column("id").to_pylist()
+    first: dict[str, int] = {}
+    for place, record_id in enumerate(ids):
+        first.setdefault(record_id, place)
+    return whole.take([first[record_id] for record_id in sorted(first)]).combine_chunks()

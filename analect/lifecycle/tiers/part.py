@@ -1,0 +1,188 @@
+"""One warm file: written in row groups sorted by id, read back and compared before it counts.
+
+Layout below the place: ``warm/kind=K/month=YYYY-MM/part-….parquet``, so that Spark, Trino and
+DuckDB find kind and month in the path. The payload is not compressed again: sealed bytes do not
+shrink.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from analect.lifecycle.places.place import Place
+from analect.lifecycle.tiers.columns import SCHEMA
+from analect.lifecycle.tiers.digest import digest
+from analect.lifecycle.tiers.locator import Locator, locate
+from analect.model.errors import Corrupt
+from analect.model.ids import RecordId
+
+ROW_GROUP = 4096
+"""Rows. To read one record, the row group around it is read."""
+MOST_ROWS = 131_072
+"""Rows of a file, which is held in memory while it is written."""
+WARM = "warm"
+
+FILE_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("kind"))
+"""The kind is in the path, where readers of partitioned folders look for it, and only there."""
+
+_ENCODED = [name for name in FILE_SCHEMA.names if name not in {"id", "payload", "content_hash"}]
+_COMPRESSION = {name: "zstd" for name in FILE_SCHEMA.names if name != "payload"} | {
+    "payload": "none"
+}
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that was written; ``digests`` are of its row groups."""
+
+    name: str
+    rows: int
+    size: int
+    sha256: str
+    first_id: RecordId
+    last_id: RecordId
+    digests: tuple[bytes, ...]
+    locator: Locator
+
+
+class Sink(io.RawIOBase):
+    """Passes on what is written, counts and hashes it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self.written = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes so far."""
+        return self.written
+
+    def write(self, data: Any) -> int:
+        """All of it."""
+        self._stream.write(data)
+        self._hash.update(data)
+        self.written += len(data)
+        return len(data)
+
+    def sha256(self) -> str:
+        """Of everything so far."""
+        return self._hash.hexdigest()
+
+
+def write_part(place: Place, name: str, table: Any) -> Written:
+    """Write a table of :data:`SCHEMA`, whose ids rise, as an object of ``place``.
+
+    Raises:
+        StoreUnavailable: the place cannot be written.
+    """
+    groups = row_groups(table.drop_columns("kind"))
+    with place.create(name) as stream:
+        sink = Sink(stream)
+        writer = parquet.ParquetWriter(
+            sink,
+            FILE_SCHEMA,
+            compression=_COMPRESSION,
+            compression_level={name: 3 for name in _COMPRESSION if name != "payload"},
+            use_dictionary=_ENCODED,
+            write_page_checksum=True,
+            bloom_filter_options={"thread_id": {"ndv": ROW_GROUP, "fpp": 0.05}},
+            sorting_columns=[parquet.SortingColumn(0)],
+            store_schema=False,
+        )
+        with writer:
+            for group in groups:
+                writer.write_table(group, row_group_size=ROW_GROUP)
+    ids = table.column("id")
+    return Written(
+        name=name,
+        rows=len(table),
+        size=sink.written,
+        sha256=sink.sha256(),
+        first_id=RecordId(ids[0].as_py()),
+        last_id=RecordId(ids[-1].as_py()),
+        digests=tuple(digest(group) for group in groups),
+        locator=locate(groups),
+    )
+
+
+def verify_part(place: Place, written: Written) -> None:
+    """Read a file back: its bytes, its count, every row.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    if hash_of(place, written.name) != (written.size, written.sha256):
+        raise Corrupt(f"{written.name} does not read back as it was written")
+    with open_part(place, written.name) as file:
+        if file.metadata.num_rows != written.rows:
+            raise Corrupt(f"{written.name} does not hold as many rows as were written")
+        for number, expected in enumerate(written.digests):
+            if digest(file.read_row_group(number)) != expected:
+                raise Corrupt(f"{written.name} does not hold the rows that were written")
+
+
+def hash_of(place: Place, name: str) -> tuple[int, str]:
+    """Bytes and SHA-256 of an object."""
+    whole, count = hashlib.sha256(), 0
+    with place.open(name) as stream:
+        while part := stream.read(_READ_BYTES):
+            whole.update(part)
+            count += len(part)
+    return count, whole.hexdigest()
+
+
+def open_part(place: Place, name: str) -> Any:
+    """A warm file to read from; its pages are checked as they are read.
+
+    Raises:
+        NotFound: it is not there.
+        Corrupt: it is no Parquet.
+    """
+    stream = place.open(name)
+    path = getattr(stream, "name", None)
+    source: Any = cast("Any", stream)
+    if isinstance(path, str):
+        stream.close()
+        source = pa.OSFile(path)
+    try:
+        return parquet.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Corrupt(f"{name} is not a whole Parquet file") from error
+
+
+def row_groups(table: Any) -> list[Any]:
+    """A table cut into row groups."""
+    whole = table.combine_chunks()
+    return [whole.slice(start, ROW_GROUP) for start in range(0, len(whole), ROW_GROUP)]
+
+
+def read_groups(
+    file: Any, name: str, groups: Sequence[int], columns: Sequence[str] | None = None
+) -> Any:
+    """Row groups of an open file as a table of these columns, of :data:`SCHEMA` when not given."""
+    wanted = list(SCHEMA.names if columns is None else columns)
+    stored = [one for one in wanted if one != "kind"]
+    table = file.read_row_groups(list(groups), columns=stored, use_threads=False)
+    if "kind" in wanted:
+        kind = name.split("/")[1].removeprefix("kind=")
+        table = table.append_column("kind", pa.array([kind] * len(table), pa.string()))
+    return table.select(wanted)
+
+
+def read_part(file: Any, name: str, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """All of an open file, a row group at a time."""
+    for number in range(file.num_row_groups):
+        yield read_groups(file, name, [number], columns)

@@ -1,0 +1,223 @@
+"""One way to read: hot rows and warm files as if they were one, cold where it is asked for.
+
+Hot is always read first and wins where both hold a record, so one that is being moved is neither
+missed nor shown twice. Pages and cursors are those of :class:`analect.store.reads.RecordReads`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
+from typing import TYPE_CHECKING, Protocol
+
+from analect.model.errors import InvalidQuery
+from analect.model.ids import RecordId, id_bytes
+from analect.model.query import MAX_LIMIT, TIERS, Page, PageRequest, RecordFilter
+from analect.store.cursor import Cursors, digest
+from analect.store.filters import Span, check, span_of
+from analect.store.reads import SCAN_BATCH, RecordReads, behind, check_limit
+from analect.store.rows import StoredRecord
+from analect.store.threads import ThreadPlace
+
+if TYPE_CHECKING:
+    from analect.lifecycle.tiers.warm import WarmReads
+
+Rated = frozenset[str]
+_EVALUATIONS = 1_000_000
+"""Late ratings in warm files that a filter by rating looks at."""
+HOT, COLD = "hot", "cold"
+
+
+class Files(Protocol):
+    """The warm and cold tiers, opened when they are needed."""
+
+    def warm(self) -> WarmReads | None:
+        """Reads of the warm tier; None while it is empty."""
+        ...
+
+    def cold_within(
+        self, where: RecordFilter, span: Span, limit: int, *, descending: bool
+    ) -> Sequence[StoredRecord]:
+        """At most ``limit`` cold records that pass, in the order of ids."""
+        ...
+
+
+class TieredReads:
+    """Reads over the tiers. Thread-safe.
+
+    Every method raises :class:`~analect.model.errors.StoreUnavailable` when the database or the
+    place of the files does not answer.
+    """
+
+    def __init__(self, hot: RecordReads, files: Files, cursors: Cursors) -> None:
+        self._hot = hot
+        self._files = files
+        self._cursors = cursors
+
+    def get(self, ids: Sequence[RecordId]) -> Sequence[StoredRecord]:
+        """Those of ``ids`` that are hot or warm, in the order asked for, repeats once."""
+        found = {stored.record.id: stored for stored in self._hot.get(ids)}
+        wanted = list(dict.fromkeys(ids))
+        found |= self.beyond([one for one in wanted if one not in found])
+        return [found[record_id] for record_id in wanted if record_id in found]
+
+    def beyond(self, ids: Sequence[RecordId]) -> dict[RecordId, StoredRecord]:
+        """Those of ``ids`` that are warm, by id."""
+        warm = self._files.warm() if ids else None
+        return {} if warm is None else warm.get(ids)
+
+    def exists(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that are hot or warm."""
+        found = self._hot.exists(ids)
+        return found | self.beyond([one for one in ids if one not in found]).keys()
+
+    def list(self, where: RecordFilter, page: PageRequest) -> Page[StoredRecord]:
+        """A page of the records that pass, in the order of their ids, which is that of time.
+
+        Raises:
+            InvalidQuery: the filter names an unknown field or tier, or limit or cursor is wrong.
+        """
+        check_limit(page.limit)
+        check_tier(where)
+        query = digest("records", where, page.descending)
+        span = span_of(where)
+        if page.cursor is not None:
+            span = behind(span, self._cursors.read(query, page.cursor), page.descending)
+        found = self._within(where, span, page.limit + 1, descending=page.descending)
+        items = tuple(found[: page.limit])
+        if len(found) <= page.limit:
+            return Page(items)
+        return Page(items, self._cursors.make(query, id_bytes(items[-1].record.id)))
+
+    def thread(
+        self, thread_id: str, page: PageRequest, tier: str | None = None
+    ) -> Page[StoredRecord]:
+        """A page of a conversation, by ``occurred_at``, ``turn`` (unnumbered first) and id.
+
+        Raises:
+            InvalidQuery: limit, cursor or tier is wrong.
+        """
+        check_limit(page.limit)
+        if tier == COLD:
+            raise InvalidQuery(
+                "cold conversations are listed by month: ask for records with tier=cold, thread, "
+                "from and to",
+                field="tier",
+            )
+        query = digest("thread", thread_id, page.descending, *([tier] if tier else []))
+        position = None if page.cursor is None else self._cursors.read(query, page.cursor)
+        place = None if position is None else ThreadPlace.unpack(position)
+        more = False
+        found: dict[RecordId, StoredRecord] = {}
+        if tier != "warm":
+            hot, following = self._hot.thread_within(
+                thread_id, position, page.limit, descending=page.descending
+            )
+            more = following is not None
+            found = {stored.record.id: stored for stored in hot}
+        if tier != HOT and (warm := self._files.warm()) is not None:
+            filed = warm.thread(thread_id, place, page.limit + 1, descending=page.descending)
+            found = {stored.record.id: stored for stored in filed} | found
+        ordered = sorted(found.values(), key=ThreadPlace.of, reverse=page.descending)
+        items = tuple(ordered[: page.limit])
+        if not items or not (more or len(ordered) > page.limit):
+            return Page(items)
+        return Page(items, self._cursors.make(query, ThreadPlace.of(items[-1]).pack()))
+
+    def count(self, where: RecordFilter) -> int:
+        """How many records pass; one that is being moved at the moment may count twice.
+
+        Raises:
+            InvalidQuery: the filter names an unknown field.
+        """
+        check(where)
+        hot = 0 if where.tier == "warm" else self._hot.count(where)
+        warm = None if where.tier == HOT else self._files.warm()
+        return hot if warm is None else hot + warm.count(where, self._rated(where, warm))
+
+    def scan(
+        self, where: RecordFilter, batch: int = SCAN_BATCH
+    ) -> Iterator[Sequence[StoredRecord]]:
+        """Everything that passes, in the order of ids, ``batch`` records at a time.
+
+        Raises:
+            InvalidQuery: the filter names an unknown field or tier.
+        """
+        check(where)
+        check_tier(where)
+        span = span_of(where)
+        while True:
+            found = self._within(where, span, batch, descending=False)
+            if found:
+                yield found
+            if len(found) < batch:
+                return
+            span = behind(span, id_bytes(found[-1].record.id), descending=False)
+
+    def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
+        """(id, content hash) of every record that the indexes keep, in the order of ids."""
+        last: RecordId | None = None
+        warm = self._files.warm()
+        filed = iter(()) if warm is None else warm.hashes()
+        for record_id, content_hash in merge(self._hot.hashes(), filed):
+            if record_id != last:
+                yield record_id, content_hash
+            last = record_id
+
+    def feedback(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Sequence[StoredRecord]]:
+        """For each of ``ids`` the evaluations that point at it, oldest first."""
+        hot, warm = self._hot.feedback(ids), self._files.warm()
+        if warm is None:
+            return hot
+        found: dict[RecordId, Sequence[StoredRecord]] = {}
+        for record_id, evaluations in hot.items():
+            where = RecordFilter(equals={"kind": "evaluation", "parent_id": record_id})
+            filed = warm.within(where, Span(), MAX_LIMIT, descending=False)
+            every = {stored.record.id: stored for stored in (*filed, *evaluations)}
+            found[record_id] = [every[id_] for id_ in sorted(every)]
+        return found
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _within(
+        self, where: RecordFilter, span: Span, limit: int, *, descending: bool
+    ) -> Sequence[StoredRecord]:
+        check(where)
+        if where.tier == COLD:
+            return self._files.cold_within(where, span, limit, descending=descending)
+        found: dict[RecordId, StoredRecord] = {}
+        if where.tier != "warm":
+            hot = self._hot.within(where, span, limit, descending=descending)
+            found = {stored.record.id: stored for stored in hot}
+        if where.tier != HOT and (warm := self._files.warm()) is not None:
+            rated = self._rated(where, warm)
+            filed = warm.within(where, span, limit, descending=descending, rated=rated)
+            found = {stored.record.id: stored for stored in filed} | found
+        return [found[id_] for id_ in sorted(found, reverse=descending)][:limit]
+
+    def _rated(self, where: RecordFilter, warm: WarmReads) -> Rated:
+        """Records whose late rating passes, whatever tier the evaluation is in."""
+        bounds = where.numbers.get("rating")
+        if bounds is None:
+            return frozenset()
+        late = RecordFilter(equals={"kind": "evaluation"}, numbers={"rating": bounds})
+        filed = warm.within(late, Span(), _EVALUATIONS, descending=False)
+        return frozenset(
+            self._hot.rated(bounds)
+            | {stored.record.parent_id for stored in filed if stored.record.parent_id}
+        )
+
+
+def check_tier(where: RecordFilter) -> None:
+    """Refuse what cannot be asked of a tier.
+
+    Raises:
+        InvalidQuery: there is no such tier, or the cold one is asked for without its months.
+    """
+    if where.tier is not None and where.tier not in TIERS:
+        raise InvalidQuery(f"tier must be one of {', '.join(TIERS)}", field="tier")
+    if where.tier == COLD and (where.since is None or where.until is None):
+        raise InvalidQuery(
+            "the cold tier is read by month: give from and to (the whole of it is read)",
+            field="from" if where.since is None else "to",
+        )

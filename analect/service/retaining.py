@@ -1,0 +1,156 @@
+"""Retention as the façade offers it: policies come in clear, and are asked in their stored form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+
+from analect.lifecycle.retention.loading import load_policies
+from analect.lifecycle.retention.policy import Policy, Selector
+from analect.lifecycle.retention.rules import choice_of, rules_at
+from analect.lifecycle.tiers.opening import need_archive, tiers_place
+from analect.model.errors import InvalidInput
+from analect.model.ids import Clock, RandomBytes
+from analect.model.record import Record
+from analect.privacy.pseudonymise import Pseudonymiser
+from analect.settings import Settings
+from analect.store.holds import Hold, Holds
+from analect.store.reports import Reports
+
+if TYPE_CHECKING:
+    from analect.lifecycle.retention.explain import Explanation
+    from analect.lifecycle.retention.plan import Plan
+    from analect.lifecycle.retention.run import Progress, Report, Retention
+
+_FIELDS = {
+    "kinds": "kind",
+    "services": "service",
+    "statuses": "status",
+    "threads": "thread_id",
+    "sessions": "session_id",
+    "subjects": "subject",
+}
+"""Lists of a selector and the fields they are about."""
+
+
+class Retaining:
+    """Plans, runs, explains; lays and releases holds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        pseudonymiser: Pseudonymiser,
+        *,
+        processors: Sequence[str],
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._pseudonymiser = pseudonymiser
+        self._processors = processors
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._holds = Holds(engine)
+        self._reports = Reports(engine)
+
+    def policies(self, paths: Sequence[Path] = ()) -> tuple[Policy, ...]:
+        """The policies of these files, else of the settings, else the shipped one.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+            Conflict: one would delete what another holds.
+        """
+        named = list(paths) or [Path(one) for one in self._settings.retention.policies]
+        return load_policies(named)
+
+    def plan(self, policies: Sequence[Policy]) -> Plan:
+        """What :meth:`run` would do now."""
+        return self._retention().plan(self._stored(policies))
+
+    def run(self, policies: Sequence[Policy], progress: Progress) -> Report:
+        """Do it."""
+        return self._retention().run(self._stored(policies), progress)
+
+    def explain(self, record: Record, policies: Sequence[Policy]) -> Explanation:
+        """Why a record is in its tier, and when it moves next."""
+        need_archive()
+        from analect.lifecycle.retention.explain import explain
+
+        return explain(record, rules_at(self._stored(policies), self._holds.all(), self._clock()))
+
+    def reports(self, job: str) -> list[dict[str, Any]]:
+        """The last reports of a job (``retention``, ``archive``), or receipts (``purge``)."""
+        return self._reports.newest(job)
+
+    def holds(self) -> list[Hold]:
+        """The holds that were laid by hand."""
+        return self._holds.all()
+
+    def hold(self, name: str, selector: Selector) -> Hold:
+        """Lay a legal hold: from now on nothing of what it selects is moved or removed by policy.
+
+        Raises:
+            InvalidInput: the selector selects everything, or by an age.
+            Conflict: there is a hold of this name.
+        """
+        if selector == Selector():
+            raise InvalidInput(
+                "say what is held: kinds, tags, services, threads, ...", field="selector"
+            )
+        if selector.older_than is not None or selector.newer_than is not None:
+            raise InvalidInput("a hold that is laid by hand has no ages", field="selector")
+        hold = Hold(name, choice_of(self._selector(selector), 0), self._clock())
+        self._holds.lay(hold)
+        return hold
+
+    def release(self, name: str) -> None:
+        """Release a hold.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        self._holds.release(name)
+
+    def _retention(self) -> Retention:
+        need_archive()
+        from analect.lifecycle.retention.run import Retention
+
+        return Retention(
+            self._engine,
+            tiers_place(self._settings),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+            processors=self._processors,
+        )
+
+    def _stored(self, policies: Sequence[Policy]) -> list[Policy]:
+        """The same with the values that selectors name as they are at rest."""
+        return [
+            policy.model_copy(
+                update={
+                    "rules": tuple(
+                        rule.model_copy(update={"selector": self._selector(rule.selector)})
+                        for rule in policy.rules
+                    ),
+                    "legal_holds": tuple(
+                        hold.model_copy(update={"selector": self._selector(hold.selector)})
+                        for hold in policy.legal_holds
+                    ),
+                }
+            )
+            for policy in policies
+        ]
+
+    def _selector(self, selector: Selector) -> Selector:
+        promoted = self._pseudonymiser.promoted
+        stored: dict[str, tuple[str, ...]] = {
+            name: tuple(promoted(field, one) for one in getattr(selector, name))
+            for name, field in _FIELDS.items()
+        }
+        stored["tags"] = tuple(self._pseudonymiser.text(tag) for tag in selector.tags)
+        return selector.model_copy(update=stored)

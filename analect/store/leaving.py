@@ -1,0 +1,192 @@
+"""Hot rows on their way out: read to be copied, then removed, in batches or a month at once.
+
+Removing in batches holds no lock that others wait for longer than a moment. On Postgres a month of
+which every row goes is detached and dropped: DETACH CONCURRENTLY lets readers and writers go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from analect.model.ids import RecordId, id_floor, month_bounds
+from analect.store.choosing import Choice, Ownership
+from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
+from analect.store.erasure import chunks
+from analect.store.partitions import PARTITIONED, partition_name
+from analect.store.rows import COLUMNS, bound_id, driver_id
+
+log = structlog.get_logger(__name__)
+
+READ_AT_ONCE = 8192
+_PENDING = "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass('{}') AND inhdetachpending"
+_ATTACHED = "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass('{}')"
+_SUM = "coalesce(sum(('x' || substr(CAST(id AS text), 25, 12))::bit(48)::bigint), 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Hot rows of one kind and month that an owner moves: those below ``before``."""
+
+    rules: Sequence[Choice]
+    holds: Sequence[Choice]
+    owner: int
+    kind: str
+    month: str
+    before: RecordId
+
+
+@dataclass(frozen=True, slots=True)
+class IdSum:
+    """How many ids, and the sum of their last 48 bits, which are random: what tells one set of
+    records from another without comparing them one by one.
+    """
+
+    count: int = 0
+    total: int = 0
+
+    def plus(self, ids: Sequence[RecordId]) -> IdSum:
+        """With more ids."""
+        return IdSum(self.count + len(ids), self.total + sum(int(one[24:], 16) for one in ids))
+
+
+def leaving_rows(
+    engine: Engine, leaving: Leaving, after: RecordId | None, limit: int
+) -> Iterator[Sequence[Any]]:
+    """The next ``limit`` rows behind ``after``, in the order of ids, as batches of
+    :data:`analect.store.rows.COLUMNS` with ids as bytes or text.
+    """
+    left = limit
+    while left > 0:
+        with read_transaction(engine) as connection:
+            rows = _rows(connection, leaving, after, min(left, READ_AT_ONCE))
+        if not rows:
+            return
+        yield rows
+        left -= len(rows)
+        after = driver_id(rows[-1][0])
+
+
+def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[RecordId]:
+    """The first ``limit`` ids."""
+    return [driver_id(row[0]) for row in _rows(connection, leaving, None, limit, "r.id")]
+
+
+def remove_copied(engine: Engine, ids: Sequence[RecordId], step: Callable[[str], None]) -> int:
+    """Remove hot rows and their tags, batch by batch; how many were there. Their journal,
+    annotations and content hashes stay: the records exist, elsewhere.
+    """
+    gone = 0
+    for part in chunks(ids):
+        # Were a batch lost in a power cut, its rows would be hot and warm, and go the next time.
+        with write_transaction(engine, durable=False) as connection:
+            gone += remove_rows(connection, part)
+        step("batch removed")
+    return gone
+
+
+def remove_rows(connection: Connection, ids: Sequence[RecordId]) -> int:
+    """Remove these rows of ``records`` and ``record_tags``; how many there were."""
+    bound = [bound_id(connection, record_id) for record_id in ids]
+    if is_postgres(connection):
+        edges = "BETWEEN :low AND :high AND {} = ANY(:ids)"
+        values = {"ids": bound, "low": min(bound), "high": max(bound)}
+        tags = "DELETE FROM record_tags t USING records r, jsonb_array_elements_text(CAST(r.tags AS jsonb)) j WHERE r.id {} AND t.tag = j AND t.record_id = r.id AND t.record_id BETWEEN :low AND :high"
+        connection.execute(text(tags.format(edges.format("r.id"))), values)
+        rows = f"DELETE FROM records WHERE id {edges.format('id')}"
+        return connection.execute(text(rows), values).rowcount
+    marks = ", ".join("?" * len(bound))
+    connection.exec_driver_sql(
+        "DELETE FROM record_tags WHERE (tag, record_id) IN (SELECT j.value, r.id FROM records AS r,"
+        f" json_each(r.tags) AS j WHERE r.id IN ({marks}))",
+        tuple(bound),
+    )
+    return connection.exec_driver_sql(
+        f"DELETE FROM records WHERE id IN ({marks})", tuple(bound)
+    ).rowcount
+
+
+def month_rows(engine: Engine, month: str) -> int | None:
+    """How many rows the partition of a month has; None where there is no such partition."""
+    if not is_postgres(engine):
+        return None
+    name = partition_name("records", month)
+    with read_transaction(engine) as connection:
+        if connection.exec_driver_sql(f"SELECT to_regclass('{name}')").scalar() is None:
+            return None
+        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one())
+
+
+def drop_month(
+    engine: Engine,
+    month: str,
+    expected: IdSum,
+    step: Callable[[str], None],
+    within: Callable[[Connection], bool] = lambda _: True,
+) -> bool:
+    """Detach a month and drop it, if it holds exactly the records of ``expected`` and ``within``,
+    asked in the transaction that drops it, agrees; else it is attached again and stays.
+    """
+    tables = {table: partition_name(table, month) for table in PARTITIONED}
+    for table, name in tables.items():
+        _detach(engine, table, name)
+        step("month detached")
+    with write_transaction(engine) as connection:
+        found = connection.exec_driver_sql(
+            f"SELECT count(*), {_SUM} FROM {tables['records']}"
+        ).one()
+        fits = IdSum(int(found[0]), int(found[1])) == expected and within(connection)
+        if fits:
+            for name in tables.values():
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+        else:
+            low, high = (f"'{id_floor(at)}'" for at in month_bounds(month))
+            for table, name in tables.items():
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
+                )
+    log.info("partition dropped" if fits else "partition kept: records came late", month=month)
+    step("month dropped")
+    return fits
+
+
+def _detach(engine: Engine, table: str, name: str) -> None:
+    """Detach, whatever was begun before; outside of a transaction, as Postgres wants it."""
+    with translating(), engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        if alone.exec_driver_sql(_PENDING.format(name)).first() is not None:
+            alone.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {name} FINALIZE")
+        elif alone.exec_driver_sql(_ATTACHED.format(name)).first() is not None:
+            alone.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {name} CONCURRENTLY")
+
+
+def _rows(
+    connection: Connection, leaving: Leaving, after: RecordId | None, limit: int, columns: str = ""
+) -> Sequence[Any]:
+    ownership = Ownership(connection, leaving.rules, leaving.holds)
+    if not columns:
+        as_text = "CAST(r.id AS text)" if is_postgres(connection) else "r.id"
+        columns = ", ".join([as_text, *(f"r.{name}" for name in COLUMNS[1:])])
+    low, high = _span(leaving.month)
+    statement = (
+        f"SELECT {columns} FROM records AS r WHERE r.kind = :kind"
+        f" AND r.id {'>' if after else '>='} :low AND r.id < :high AND {ownership.sql} = :owner"
+        " ORDER BY r.id LIMIT :limit"
+    )
+    values = ownership.used(statement) | {
+        "kind": leaving.kind,
+        "low": bound_id(connection, after or low),
+        "high": bound_id(connection, min(high, leaving.before)),
+        "owner": leaving.owner,
+        "limit": limit,
+    }
+    return connection.execute(ownership.bind(statement), values).fetchall()
+
+
+def _span(month: str) -> tuple[RecordId, RecordId]:
+    first, end = month_bounds(month)
+    return id_floor(max(first, 0)), id_floor(end)

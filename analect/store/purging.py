@@ -1,0 +1,66 @@
+"""Deleting for good by policy: in one transaction with the look at the legal holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, Engine, delete, text
+
+from analect.model.ids import Micros, RecordId
+from analect.store.engine import write_transaction
+from analect.store.erasure import chunks, journal_deletions
+from analect.store.holds import Hold, standing_holds
+from analect.store.leaving import Leaving, leaving_ids, remove_rows
+from analect.store.tables import annotation_rows, content_hashes
+
+PURGED_AT_ONCE = 500
+_JOURNALED_AT_ONCE = 5000
+
+
+def purge_hot(engine: Engine, leaving: Leaving, processors: Sequence[str], now: Micros) -> int:
+    """Delete one batch of hot rows that an owner lets go, and what belongs to them; how many.
+
+    Besides ``leaving.holds`` those count that were laid by hand until now.
+    """
+    with write_transaction(engine) as connection:
+        held = [hold.selector for hold in standing_holds(connection)]
+        mine = replace(leaving, holds=[*leaving.holds, *held])
+        ids = leaving_ids(connection, mine, PURGED_AT_ONCE)
+        if ids:
+            forget_beside(connection, ids)
+            remove_rows(connection, ids)
+            journal_deletions(connection, ids, processors, now)
+        return len(ids)
+
+
+def same_holds(connection: Connection, laid: Sequence[Hold]) -> bool:
+    """Whether the holds that were laid by hand are those that the caller looked at; none is laid
+    until the transaction ends.
+    """
+    return list(standing_holds(connection)) == list(laid)
+
+
+def forget_beside(connection: Connection, ids: Sequence[RecordId]) -> None:
+    """Delete annotations and content hashes of records that go for good."""
+    for part in chunks(ids):
+        connection.execute(delete(annotation_rows).where(annotation_rows.c.record_id.in_(part)))
+    forget_hashes(connection, ids)
+
+
+def forget_hashes(connection: Connection, ids: Sequence[RecordId]) -> None:
+    """Delete the content hashes of records, where content dedupe is used at all."""
+    if connection.execute(text("SELECT 1 FROM content_hashes LIMIT 1")).first() is None:
+        return
+    for part in chunks(ids):
+        connection.execute(delete(content_hashes).where(content_hashes.c.record_id.in_(part)))
+
+
+def purge_filed(
+    connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+) -> None:
+    """What belongs to records of files that go for good, in the transaction that publishes."""
+    forget_beside(connection, ids)
+    for start in range(0, len(ids), _JOURNALED_AT_ONCE):
+        part = ids[start : start + _JOURNALED_AT_ONCE]
+        journal_deletions(connection, part, processors, now)

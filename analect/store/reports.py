@@ -1,0 +1,56 @@
+"""What lifecycle jobs did, kept in SQL: reports of runs, and receipts of what was purged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, insert, select
+
+from analect.model.ids import Micros
+from analect.store.engine import read_transaction, write_transaction
+from analect.store.tables import lifecycle_reports
+
+
+class Reports:
+    """The table of reports. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def keep(
+        self, job: str, outcome: str, report: dict[str, Any], times: tuple[Micros, Micros]
+    ) -> None:
+        """Write one down; ``report`` has its ``id``, ``times`` are begin and end."""
+        with write_transaction(self._engine) as connection:
+            keep_report(connection, job, outcome, report, times)
+
+    def newest(self, job: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The last ones of a job."""
+        wanted = (
+            select(lifecycle_reports.c.report)
+            .where(lifecycle_reports.c.job == job)
+            .order_by(lifecycle_reports.c.started_at.desc(), lifecycle_reports.c.id.desc())
+            .limit(limit)
+        )
+        with read_transaction(self._engine) as connection:
+            return [msgspec.json.decode(text) for text in connection.execute(wanted).scalars()]
+
+
+def keep_report(
+    connection: Connection,
+    job: str,
+    outcome: str,
+    report: dict[str, Any],
+    times: tuple[Micros, Micros],
+) -> None:
+    """The same within a transaction that is open already."""
+    row = {
+        "id": report["id"],
+        "job": job,
+        "outcome": outcome,
+        "report": msgspec.json.encode(report).decode(),
+        "started_at": times[0],
+        "finished_at": times[1],
+    }
+    connection.execute(insert(lifecycle_reports).values(row))
