@@ -9,8 +9,9 @@ it is done, and whoever runs next finishes what a crash left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine
@@ -48,6 +49,24 @@ _ATTEMPTS = 5
 """Of finding new keys for survivors while others come and go."""
 
 
+class Filed(Protocol):
+    """Erasing in the files of the warm and cold tiers."""
+
+    def find(self, every: Mapping[str, Doomed], taken: set[RecordId]) -> bool:
+        """Add what the receipts are about, and evaluations of it; whether there was any new."""
+        ...
+
+    def rewrite(
+        self,
+        every: Mapping[str, Doomed],
+        moves: Moves,
+        processors: Sequence[str],
+        now: Micros,
+    ) -> None:
+        """Write files again without what is doomed, and with what stays sealed by its new key."""
+        ...
+
+
 class Eraser:
     """Erases subjects, sessions, threads and records. One at a time on a database, whatever the
     process; a second caller waits.
@@ -67,8 +86,9 @@ class Eraser:
         patience: float = PATIENCE,
         pause: Callable[[float], None] = time.sleep,
         step: Step = lambda _name: None,
+        filed: Callable[[], Filed | None] = lambda: None,
     ) -> None:
-        """``processors`` hear of what was erased (when not given, those of the indexes);
+        """``filed`` gives the erasing of warm and cold files, where there are any; ``processors`` hear of what was erased (when not given, those of the indexes);
         ``mirror`` brings the copies of the key ring that go with backups up to date, or raises a
         transient error; ``patience``: seconds to wait for others before a receipt stays pending; ``step`` is called
         between steps.
@@ -83,6 +103,7 @@ class Eraser:
         self._patience = patience
         self._pause = pause
         self._step = step
+        self._filed = filed
         self._rows = ErasureRows(engine)
         self._key_rows = SqlKeyRows(engine)
         self._survivors = Survivors(engine, sealer)
@@ -136,10 +157,12 @@ class Eraser:
             return []
         place = self._rows.journal_place()
         doomed = self._rows.find(pending)
+        self._find_all(doomed)
         self._step("planned")
         self._destroy_keys(doomed, place)
         for one in doomed.values():
             self._delete(one)
+        self._rewrite(doomed, {})
         return self._finish([one.receipt for one in doomed.values()])
 
     def _destroy_keys(self, doomed: dict[str, Doomed], place: int) -> None:
@@ -162,12 +185,36 @@ class Eraser:
             }
             moves = self._replace(standing, partial)
             self._reseal(doomed, moves)
+            if moves:
+                self._rewrite(doomed, moves)
+                self._step("files sealed again")
             for shard in sorted({row.shard for row in standing.values()}):
                 mine = tuple(row.key_id for row in standing.values() if row.shard == shard)
                 self._destroy(Plan(shard, mine, _within(moves, mine), place, doomed))
-            taken = {record_id for one in doomed.values() for record_id in one.records}
-            fresh = [self._rows.add_evaluations(one, taken) for one in doomed.values()]
-            grown = any(fresh)
+            grown = self._find_more(doomed)
+
+    def _find_all(self, doomed: dict[str, Doomed]) -> None:
+        """Add what is in files, and the evaluations of it wherever they are."""
+        while self._find_more(doomed):
+            pass
+
+    def _find_more(self, doomed: dict[str, Doomed]) -> bool:
+        """Whether there were evaluations, or records in files, that nobody had found."""
+        taken = {record_id for one in doomed.values() for record_id in one.records}
+        grown = [self._rows.add_evaluations(one, taken) for one in doomed.values()]
+        filed = self._filed()
+        return (filed is not None and filed.find(doomed, taken)) or any(grown)
+
+    def _rewrite(self, doomed: dict[str, Doomed], moves: Moves) -> None:
+        """Files without what is doomed; with ``moves``, before the keys go, and without after."""
+        filed = self._filed()
+        if filed is not None:
+            filed.rewrite(doomed, moves, self._names(), self._clock())
+
+    def _names(self) -> Sequence[str]:
+        if self._processors is not None:
+            return self._processors
+        return [name for name, _ in self._indexes.present()]
 
     def _sealing(self, doomed: dict[str, Doomed]) -> dict[int, bytes]:
         """Keys that seal doomed records, and the scope each was made for."""
@@ -232,9 +279,7 @@ class Eraser:
         self._keys.moved(plan.shard)
 
     def _delete(self, doomed: Doomed) -> None:
-        names = self._processors
-        if names is None:
-            names = [name for name, _ in self._indexes.present()]
+        names = self._names()
         for part in chunks(doomed.in_order()):
             doomed.receipt = self._rows.delete_records(doomed.receipt, part, names, self._clock())
             self._step("records deleted")

@@ -163,6 +163,7 @@ def wire(
         random_bytes=random_bytes,
         processors=names,
         mirror=lambda: _spread_erasures(settings, engine, keys),
+        filed=lambda: files.erasing(sealer, clock, random_bytes),
     )
     background = _background(
         settings,

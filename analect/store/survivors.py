@@ -116,15 +116,35 @@ class Survivors:
                 "of": one.record.id,
                 "old": move.old.key_id,
                 "key_id": move.new.key_id,
-                "payload": self._sealer.reseal(payload, one.record.id, move.old, move.new),
+                "payload": self.resealed(one, move),
             }
-            for one, payload, move in moving
+            for one, _, move in moving
         ]
-        self._reseal_vault(connection, moving, moves)
+        self.reseal_beside(connection, [one for one, _, _ in moving], moves)
         mine = (records.c.id == bindparam("of"), records.c.key_id == bindparam("old"))
         connection.execute(update(records).where(*mine), changes)
-        self._reseal_annotations(connection, [one.record.id for one, _, _ in moving], moves)
         return len(moving)
+
+    def resealed(self, one: StoredRecord, move: Move) -> bytes | None:
+        """The payload of a record as its new key seals it."""
+        if one.payload is None:
+            return None
+        return self._sealer.reseal(one.payload, one.record.id, move.old, move.new)
+
+    def reseal_beside(
+        self, connection: Connection, rows: Sequence[StoredRecord], moves: Moves
+    ) -> None:
+        """Move what belongs to records that are moved, wherever these are: the annotations of
+        them, and what the vault keeps of the tokens in them.
+        """
+        moving = [
+            (one, one.payload, moves[one.key_id])
+            for one in rows
+            if one.key_id is not None and one.payload is not None
+        ]
+        self._reseal_vault(connection, moving, moves)
+        for part in chunks([one.record.id for one, _, _ in moving]):
+            self._reseal_annotations(connection, part, moves)
 
     def reseal_documents(self, connection: Connection, moves: Moves) -> int:
         """Move documents; all in one transaction, for an owner has few."""

@@ -12,13 +12,17 @@ from sqlalchemy import Engine
 from analect.lifecycle.places.opening import open_place
 from analect.lifecycle.places.place import Place
 from analect.model.errors import ConfigurationError
+from analect.model.ids import Clock, RandomBytes
 from analect.model.query import RecordFilter
+from analect.privacy.seal import Sealer
 from analect.settings import Settings
 from analect.store.filters import Span
 from analect.store.rows import StoredRecord
+from analect.store.survivors import Survivors
 from analect.store.tier_files import TierFiles
 
 if TYPE_CHECKING:
+    from analect.lifecycle.tiers.erasing import FiledErasure
     from analect.lifecycle.tiers.warm import WarmReads
 
 TIERS = "tiers"
@@ -39,6 +43,7 @@ class FiledTiers:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self._engine = engine
         self._files = TierFiles(engine)
         self._warm: WarmReads | None = None
         self._lock = threading.Lock()
@@ -60,6 +65,26 @@ class FiledTiers:
                 shelf = Shelf(tiers_place(self._settings), self._files)
                 self._warm = WarmReads(self._files, shelf)
             return self._warm
+
+    def erasing(
+        self, sealer: Sealer, clock: Clock, random_bytes: RandomBytes
+    ) -> FiledErasure | None:
+        """What erases in files; None while there are none.
+
+        Raises:
+            ConfigurationError: there are files, and the extra that reads them is not there.
+        """
+        if not self._files.any():
+            return None
+        need_archive()
+        from analect.lifecycle.tiers.erasing import FiledErasure
+        from analect.lifecycle.tiers.moving import Mover
+        from analect.lifecycle.tiers.tables import TierTables
+
+        place = tiers_place(self._settings)
+        mover = Mover(self._engine, self._files, place, clock=clock, random_bytes=random_bytes)
+        tables = TierTables(self._files, place)
+        return FiledErasure(self._files, tables, mover, Survivors(self._engine, sealer))
 
     def cold_within(
         self, where: RecordFilter, span: Span, limit: int, *, descending: bool

@@ -45,31 +45,25 @@ class TierTables:
         """The files of a tier."""
         return self._files.standing(tier)
 
-    def tables(self, file: TierFile) -> Iterator[Any]:
-        """A file's records in order, some thousand at a time."""
+    def tables(self, file: TierFile, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """A file's records in order, some thousand at a time; of these columns, or of all."""
         if file.tier == COLD:
-            yield from read_cold(self._place, file.name)
+            for table in read_cold(self._place, file.name):
+                yield table if columns is None else table.select(list(columns))
         else:
             with open_part(self._place, file.name) as part:
-                yield from read_part(part, file.name)
+                yield from read_part(part, file.name, columns)
 
     def due(self, file: TierFile, rules: Moving) -> dict[int, list[RecordId]]:
         """The ids of what moves on, by the number of its rule, in order; what is due but for a
         legal hold by ``HELD``.
         """
         found: dict[int, list[RecordId]] = {}
-        for table in self._owning(file):
+        for table in self.tables(file, OWNING):
             ids = table.column("id").to_pylist()
             for place, owner in due_of(table, file.tier, rules):
                 found.setdefault(owner, []).append(RecordId(ids[place]))
         return found
-
-    def _owning(self, file: TierFile) -> Iterator[Any]:
-        if file.tier == COLD:
-            yield from read_cold(self._place, file.name)
-            return
-        with open_part(self._place, file.name) as part:
-            yield from read_part(part, file.name, OWNING)
 
 
 def due_of(table: Any, tier: str, rules: Moving) -> Iterator[tuple[int, int]]:
