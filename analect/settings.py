@@ -73,6 +73,20 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def secret_in(path: Path | None, setting: str) -> SecretStr | None:
+    """What a file holds that a setting names; ``None`` where it names none.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return SecretStr(path.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{setting} {path} cannot be read", field=setting) from error
+
+
 class Http(_Group):
     """What the server listens on and how much it takes."""
 
@@ -117,6 +131,33 @@ class Index(_Group):
     text: bool = True
     vectors: bool = True
     graph: bool = True
+
+
+class Search(_Group):
+    """The OpenSearch that keeps words and meaning, where there is one."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "analect"
+    timeout_seconds: Seconds = 10.0
+    connections: Positive = 10
+    shards: Positive = 1
+    replicas: Annotated[int, Field(ge=0)] | None = None
+    refresh_seconds: Seconds = 1.0
+
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password; none where no user is set.
+
+        Raises:
+            ConfigurationError: the password's file cannot be read.
+        """
+        if self.user is None:
+            return None
+        password = self.password or secret_in(self.password_file, "search.password_file")
+        return self.user, password.get_secret_value() if password is not None else ""
 
 
 class Processing(_Group):
@@ -181,23 +222,13 @@ class Objects(_Group):
             ConfigurationError: a file cannot be read.
         """
         found = {
-            "access_key_id": self.access_key_id or _secret_of("access_key_id", self),
-            "secret_access_key": self.secret_access_key or _secret_of("secret_access_key", self),
+            "access_key_id": self.access_key_id
+            or secret_in(self.access_key_id_file, "objects.access_key_id_file"),
+            "secret_access_key": self.secret_access_key
+            or secret_in(self.secret_access_key_file, "objects.secret_access_key_file"),
             "session_token": self.session_token,
         }
         return {name: value for name, value in found.items() if value is not None}
-
-
-def _secret_of(name: str, objects: Objects) -> SecretStr | None:
-    path: Path | None = getattr(objects, f"{name}_file")
-    if path is None:
-        return None
-    try:
-        return SecretStr(path.read_text("utf-8").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"objects.{name}_file {path} cannot be read", field=f"objects.{name}_file"
-        ) from error
 
 
 class Tiers(_Group):
@@ -249,6 +280,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     keys: Keys = Keys()
     index: Index = Index()
+    search: Search = Search()
     processing: Processing = Processing()
     processors: Annotated[dict[str, Limits], AfterValidator(LimitsByName)] = LimitsByName()
     queue: Queue = Queue()

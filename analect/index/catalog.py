@@ -35,7 +35,7 @@ class Indexes:
     health: IndexHealth = field(default_factory=IndexHealth)
 
     def check(self) -> list[str]:
-        """Look at every index as a whole; the names of those that cannot be used."""
+        """Look at every index as a whole; the names of those that must be made again here."""
         for name, index in self.present():
             with suppress(EngineUnavailable), self.health.watching(name):
                 index.check()

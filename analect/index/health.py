@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -14,9 +14,14 @@ log = structlog.get_logger(__name__)
 
 
 class IndexHealth:
-    """Remembers damage until it is mended. Thread-safe."""
+    """Remembers damage until it is mended. Thread-safe.
 
-    def __init__(self) -> None:
+    Indexes ``elsewhere`` (by name), on a server that many processes share, are not this process's
+    to make again: what is wrong with one is remembered until it answers.
+    """
+
+    def __init__(self, elsewhere: Collection[str] = ()) -> None:
+        self._elsewhere = frozenset(elsewhere)
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
         self._rebuilt: dict[str, int] = {}
@@ -31,8 +36,12 @@ class IndexHealth:
         """
         try:
             yield
+            if name in self._elsewhere:
+                self._problems.pop(name, None)
         except (Corrupt, ConfigurationError) as error:
             self._report(name, str(error), error.code)
+            if name in self._elsewhere:
+                raise EngineUnavailable(str(error)) from error
             raise EngineUnavailable(
                 f"the {name} index cannot be used and has to be made again from the truth: a "
                 f"running server does it by itself, else: analect rebuild {name}",
@@ -44,9 +53,9 @@ class IndexHealth:
         return self._problems.get(name)
 
     def damaged(self) -> list[str]:
-        """The indexes that cannot be used."""
+        """The indexes that this process has to make again."""
         with self._lock:
-            return sorted(self._problems)
+            return sorted(self._problems.keys() - self._elsewhere)
 
     def mended(self, name: str) -> None:
         """The index was made again."""

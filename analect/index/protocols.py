@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,21 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Release files and connections."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A fresh index, as ``rebuilding`` gives it, of a kind that outlives the process that fills it:
+    who builds after a crash goes on where the one before came to.
+    """
+
+    def reached(self) -> RecordId | None:
+        """Everything up to this id is in already; ``None``: begin at the beginning."""
+        ...
+
+    def reach(self, record_id: RecordId) -> None:
+        """Everything up to this id has been put in."""
         ...
 
 

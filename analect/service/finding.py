@@ -11,9 +11,12 @@ from analect.index.catalog import Indexes
 from analect.index.fusion import reciprocal_rank_fusion
 from analect.index.projection import text_of
 from analect.index.protocols import IndexHit
+from analect.index.text.expression import parse
+from analect.index.text.highlight import snippets
+from analect.index.text.matching import matches
 from analect.model.errors import EngineUnavailable, InvalidQuery
 from analect.model.ids import RecordId, id_bytes, id_text, parse_id
-from analect.model.query import Hit, SearchPage, SearchRequest, Subgraph
+from analect.model.query import Hit, RecordFilter, SearchPage, SearchRequest, Subgraph
 from analect.model.record import Record
 from analect.store.cursor import Cursors, digest
 
@@ -22,8 +25,11 @@ DEPTH = 1000
 """How deep the pages of a semantic or hybrid search go."""
 FUSED = 200
 """How many of each list a hybrid search fuses, at least."""
+RECENT = 500
+"""How many of the newest records are looked through while the text index is away."""
 
 
+_SNIPPETS = 3
 _FIGURES = {"text": "bm25", "vector": "cosine"}
 
 _TEXT_PLACE = struct.Struct(">d16sI")
@@ -44,14 +50,21 @@ class Finder:
     """Answers searches from the indexes, with records from the truth."""
 
     def __init__(
-        self, indexes: Indexes, load: Callable[[Sequence[RecordId]], list[Record]], cursors: Cursors
+        self,
+        indexes: Indexes,
+        load: Callable[[Sequence[RecordId]], list[Record]],
+        recent: Callable[[RecordFilter, int], list[Record]],
+        cursors: Cursors,
     ) -> None:
+        """``recent``: the newest records that pass a filter, opened, at most so many."""
         self._indexes = indexes
         self._load = load
+        self._recent = recent
         self._cursors = cursors
 
     def search(self, request: SearchRequest) -> SearchPage:
-        """One page. Query and filter are already pseudonymised.
+        """One page. Query and filter are already pseudonymised. While the text index is away, a
+        text search looks through the newest records instead, and says that it is degraded.
 
         Raises:
             InvalidQuery: the mode, the expression or the cursor is wrong, or the index is off.
@@ -62,7 +75,12 @@ class Finder:
         if not request.query.strip():
             raise InvalidQuery("q is empty: give words to search for", field="q")
         if request.mode == "text":
-            ranked, following = self._text_page(request)
+            try:
+                ranked, following = self._text_page(request)
+            except EngineUnavailable:
+                if request.cursor is not None:
+                    raise  # a page goes on from a place that only the index knows
+                return self._among_recent(request)
             return SearchPage(self._hits(request, ranked), following)
         ranked, following, degraded = self._ranked_page(request)
         return SearchPage(self._hits(request, ranked), following, degraded)
@@ -107,6 +125,18 @@ class Finder:
             for n, hit in enumerate(page, 1)
         ]
         return ranked, following
+
+    def _among_recent(self, request: SearchRequest) -> SearchPage:
+        """The newest first, without scores and without a next page."""
+        expression = parse(request.query)
+        found: list[Hit] = []
+        for record in self._recent(request.filter, RECENT):
+            if len(found) == request.limit:
+                break
+            text = text_of(record)
+            if record.payload_state != "erased" and matches(expression, text):
+                found.append(Hit(record, 0.0, snippets(expression, text, _SNIPPETS)))
+        return SearchPage(tuple(found), degraded=True)
 
     def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None, bool]:
         binding = _binding(request)

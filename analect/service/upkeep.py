@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from analect.index.catalog import Indexes
-from analect.index.protocols import Index
+from analect.index.protocols import Index, Resumable
 from analect.lifecycle.tiers.reads import TieredReads
 from analect.model.ids import RecordId
 from analect.model.query import MAX_LIMIT, RecordFilter
@@ -58,7 +58,8 @@ class Upkeep:
         self._requeue = requeue
 
     def rebuild(self, name: str, progress: Progress | None = None) -> int:
-        """Fill a fresh index from the truth while the old one answers, then switch.
+        """Fill a fresh index from the truth while the old one answers, then switch. Where the
+        engine keeps what an interrupted rebuild had put in, this one goes on from there.
 
         Returns:
             How many records the fresh index holds.
@@ -69,13 +70,16 @@ class Upkeep:
         index = self._indexes.named(name)
         began = self._feed.head()
         total = self._reads.count(RecordFilter())
-        done = 0
         with index.rebuilding() as fresh:
-            for ids in _batches(self._all_ids()):
+            reached = fresh.reached() if isinstance(fresh, Resumable) else None
+            done = 0 if reached is None else fresh.count()
+            for ids in _batches(self._all_ids(reached)):
                 records = [r for r in self._load(ids) if r.payload_state != "erased"]
                 failures = self._indexes.fill(name, fresh, records)
                 # What a fresh index refuses goes through the outbox, to be retried or quarantined.
                 self._requeue([failure.id for failure in failures], [name])
+                if isinstance(fresh, Resumable):
+                    fresh.reach(ids[-1])
                 done += len(ids)
                 if progress is not None:
                     progress(done, max(total, done))
@@ -138,8 +142,8 @@ class Upkeep:
                 self._requeue(ids, [name])
             ids.clear()
 
-    def _all_ids(self) -> Iterator[RecordId]:
-        return (record_id for record_id, _ in self._reads.hashes())
+    def _all_ids(self, after: RecordId | None) -> Iterator[RecordId]:
+        return (record_id for record_id, _ in self._reads.hashes(after))
 
 
 def _batches(ids: Iterator[RecordId]) -> Iterator[list[RecordId]]:

@@ -12,13 +12,14 @@ import structlog
 from sqlalchemy import Engine
 
 from analect.index.catalog import Indexes
-from analect.index.embedded import open_indexes
+from analect.index.opening import open_indexes
 from analect.lifecycle.backup.erased import ErasedList
 from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.erase import Eraser
 from analect.lifecycle.tiers.opening import FiledTiers
 from analect.lifecycle.tiers.reads import TieredReads
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId
+from analect.model.query import PageRequest, RecordFilter
 from analect.model.record import Record
 from analect.pipeline.background import BackgroundProcessing
 from analect.pipeline.pacing import Pace
@@ -115,7 +116,9 @@ def wire(
     cursors = Cursors(keys.pseudonym_key)
     files = FiledTiers(settings, engine)
     reads = TieredReads(RecordReads(engine, cursors), files, cursors)
-    indexes = open_indexes(settings, settings.home / INDEXES)
+    indexes = open_indexes(
+        settings, settings.home / INDEXES, metrics=telemetry.engines, clock=clock
+    )
     stack.callback(indexes.close)
     processors = load_processors(ProcessorContext(settings, indexes, clock))
     store = _store(
@@ -135,6 +138,9 @@ def wire(
 
     def load(ids: Sequence[RecordId]) -> list[Record]:
         return opener.open(reads.get(ids))
+
+    def recent(where: RecordFilter, limit: int) -> list[Record]:
+        return opener.open(store.reads.list(where, PageRequest(limit)).items)
 
     conclusions = Conclusions(store=store, keys=keys, sealer=sealer, clock=clock)
     runner = _runner(
@@ -211,7 +217,7 @@ def wire(
         pseudonymiser=pseudonymiser,
         opener=opener,
         intake=intake,
-        finder=Finder(indexes, load, cursors),
+        finder=Finder(indexes, load, recent, cursors),
         papers=papers,
         upkeep=upkeep,
         eraser=eraser,

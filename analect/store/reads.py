@@ -160,9 +160,9 @@ class RecordReads:
                 return
             span = behind(span, id_bytes(driver_id(rows[-1][0])), descending=False)
 
-    def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
+    def hashes(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of every record in the order of ids, in bounded memory."""
-        span = Span()
+        span = Span() if after is None else _behind(Span(), id_bytes(after), descending=False)
         while True:
             with read_transaction(self._engine) as connection:
                 selection = select(connection, RecordFilter(), span)

@@ -7,6 +7,7 @@ import time
 from prometheus_client import CollectorRegistry
 
 from analect.model.ids import Clock, Micros
+from analect.telemetry.engines import EngineMetrics
 from analect.telemetry.finding import FindingMetrics
 from analect.telemetry.http import HttpMetrics
 from analect.telemetry.ingest import IngestMetrics
@@ -31,4 +32,5 @@ class Telemetry:
         self.store = StoreMetrics(self.registry)
         self.processing = ProcessingMetrics(self.registry)
         self.queue = QueueMetrics(self.registry)
+        self.engines = EngineMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)

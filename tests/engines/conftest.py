@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from analect.settings import Search
 from tests.conftest import requires
 from tests.engines.maven import CannotBuild
 from tests.engines.opensearch.server import OpenSearchServer
@@ -53,3 +54,13 @@ def ready(launched: dict[str, Server | CannotBuild], name: str) -> Any:
 def opensearch(launched: dict[str, Server | CannotBuild]) -> OpenSearchServer:
     """An OpenSearch of this session's own; whoever stops it starts it again."""
     return ready(launched, "opensearch")
+
+
+@pytest.fixture
+def place(opensearch: OpenSearchServer) -> Iterator[Search]:
+    """Settings for indices that are this test's own."""
+    from tests.engines.search import drop, fresh_settings
+
+    place = fresh_settings(opensearch.url)
+    yield place
+    drop(place)

@@ -154,13 +154,13 @@ class TieredReads:
                 return
             span = behind(span, id_bytes(found[-1].record.id), descending=False)
 
-    def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
+    def hashes(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of every record that the indexes keep, in the order of ids."""
-        last: RecordId | None = None
+        last = after
         warm = self._files.warm()
         filed = iter(()) if warm is None else warm.hashes()
-        for record_id, content_hash in merge(self._hot.hashes(), filed):
-            if record_id != last:
+        for record_id, content_hash in merge(self._hot.hashes(after), filed):
+            if last is None or record_id > last:
                 yield record_id, content_hash
             last = record_id
 

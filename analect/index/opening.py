@@ -1,0 +1,89 @@
+"""The indexes of one store, as the settings have them: files of a folder, or servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analect.index.catalog import Indexes
+from analect.index.embed import WordLlamaEmbedder
+from analect.index.graph.embedded import EmbeddedGraphIndex
+from analect.index.health import IndexHealth
+from analect.index.protocols import Embedder, GraphIndex, TextIndex, VectorIndex
+from analect.index.text.embedded import EmbeddedTextIndex
+from analect.index.vectors.embedded import EmbeddedVectorIndex
+from analect.model.errors import ConfigurationError
+from analect.model.ids import Clock
+from analect.settings import Settings
+from analect.telemetry.engines import EngineMetrics
+
+if TYPE_CHECKING:
+    from analect.index.opensearch import OpenSearch
+
+
+def open_indexes(
+    settings: Settings, folder: Path, *, metrics: EngineMetrics, clock: Clock
+) -> Indexes:
+    """The indexes that the settings switch on. Nothing is read and no server is asked yet: what is
+    damaged or away shows at its first use.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or an extra is not installed.
+    """
+    embedder = _embedder(settings) if settings.index.vectors else None
+    search = _search(settings, metrics)
+    elsewhere = () if search is None else ("text", "vectors")
+    return Indexes(
+        text=_text(folder, search, clock) if settings.index.text else None,
+        vectors=None if embedder is None else _vectors(folder, search, clock, embedder),
+        graph=_graph(folder) if settings.index.graph else None,
+        embedder=embedder,
+        health=IndexHealth(elsewhere),
+    )
+
+
+def _text(folder: Path, search: OpenSearch | None, clock: Clock) -> TextIndex:
+    if search is None:
+        return EmbeddedTextIndex(folder)
+    from analect.index.opensearch import OpenSearchTextIndex
+
+    return OpenSearchTextIndex(search, clock)
+
+
+def _vectors(
+    folder: Path, search: OpenSearch | None, clock: Clock, embedder: Embedder
+) -> VectorIndex:
+    model, dimension = embedder.model, embedder.dimension
+    if search is None:
+        return EmbeddedVectorIndex(folder, model=model, dimension=dimension)
+    from analect.index.opensearch import OpenSearchVectorIndex
+
+    return OpenSearchVectorIndex(search, clock, model=model, dimension=dimension)
+
+
+def _graph(folder: Path) -> GraphIndex:
+    return EmbeddedGraphIndex(folder)
+
+
+def _search(settings: Settings, metrics: EngineMetrics) -> OpenSearch | None:
+    """The OpenSearch that is set, if one is."""
+    if settings.search.url is None:
+        return None
+    try:
+        from analect.index.breaker import Breaker
+        from analect.index.opensearch import OpenSearch
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "search.url needs the extra `engines`: pip install 'analect[engines]'",
+            field="search.url",
+        ) from error
+    return OpenSearch(settings.search, Breaker("opensearch", metrics))
+
+
+def _embedder(settings: Settings) -> Embedder:
+    if settings.embeddings.model != "wordllama":
+        raise ConfigurationError(
+            "embeddings.model must be wordllama: it is the only one built in",
+            field="embeddings.model",
+        )
+    return WordLlamaEmbedder()

@@ -1,0 +1,176 @@
+"""One OpenSearch: the exchange with it, and its refusals as this project's errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from opensearchpy import OpenSearch as Client
+from opensearchpy import exceptions as driver
+
+from analect.index.breaker import Breaker
+from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
+from analect.settings import Search
+
+OLDEST = (2, 19)
+ENGINE = "opensearch"
+KNN_PLUGIN = "opensearch-knn"
+_NDJSON = {"content-type": "application/x-ndjson"}
+_BUSY_SECONDS = 1.0
+_CODE = re.compile(r"[a-z_]{1,60}\Z")
+
+# The driver tells request bodies to whoever listens.
+logging.getLogger("opensearch").setLevel(logging.CRITICAL)
+logging.getLogger("opensearchpy.trace").setLevel(logging.CRITICAL)
+
+
+class Refused(TerminalError):
+    """OpenSearch answered and said no. ``kind`` is its own word for why, free of values."""
+
+    code = "search_refused"
+
+    def __init__(self, status: int, kind: str) -> None:
+        super().__init__(f"OpenSearch refused a request ({status} {kind})")
+        self.status = status
+        self.kind = kind
+
+
+def kind_of(word: object) -> str:
+    """OpenSearch's word for a refusal, if it is one."""
+    return word if isinstance(word, str) and _CODE.match(word) else "unknown"
+
+
+class OpenSearch:
+    """Thread-safe. Nothing is sent before the first request.
+
+    Args:
+        settings: where it is and how to get in; ``url`` must be set.
+        breaker: guards every exchange.
+    """
+
+    def __init__(self, settings: Search, breaker: Breaker) -> None:
+        if settings.url is None:
+            raise ConfigurationError("search.url (ANALECT_SEARCH__URL) is not set", field="search")
+        self.settings = settings
+        self._url = settings.url
+        self._breaker = breaker
+        options: dict[str, Any] = {}
+        if (credentials := settings.credentials()) is not None:
+            options["http_auth"] = credentials
+        if settings.url.startswith("https:"):
+            options["verify_certs"] = True
+            if settings.ca_file is not None:
+                options["ca_certs"] = str(settings.ca_file)
+        self._client = Client(
+            hosts=[settings.url],
+            timeout=settings.timeout_seconds,
+            pool_maxsize=settings.connections,
+            # Of requests that met a connection closed meanwhile; a busy server is not asked again.
+            max_retries=1,
+            retry_on_status=(),
+            **options,
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | bytes | None = None,
+        timeout: float | None = None,
+        **parameters: str,
+    ) -> Any:
+        """One exchange; the answer's JSON.
+
+        Args:
+            method: of HTTP.
+            path: from the root, quoted.
+            body: JSON, or lines of JSON as bytes.
+            timeout: seconds, instead of the setting.
+            parameters: of the query.
+
+        Raises:
+            EngineUnavailable: it is not there, busy, read-only, or does not let us in.
+            Refused: it does not want this request.
+        """
+        given: dict[str, Any] = dict(parameters)
+        if timeout is not None:
+            given["request_timeout"] = timeout
+        try:
+            with self._breaker.guarding():
+                return self._exchange(method, path, given, body)
+        except driver.TransportError as error:
+            raise self._refusal(error) from error
+
+    def check(self, *, vectors: bool) -> None:
+        """Whether it is what is needed.
+
+        Raises:
+            ConfigurationError: it is too old, or no OpenSearch, or lacks the k-NN plugin.
+            EngineUnavailable: it does not answer.
+        """
+        told = self.request("GET", "/")
+        version = told.get("version", {})
+        number = str(version.get("number", "?"))
+        if version.get("distribution") != ENGINE or _numbers(number) < OLDEST:
+            name = str(version.get("distribution", "no OpenSearch"))
+            raise ConfigurationError(
+                f"{self._url} is {name} {number}: OpenSearch {OLDEST[0]}.{OLDEST[1]} or newer is "
+                "needed",
+                field="search.url",
+            )
+        if vectors:
+            plugins = self.request("GET", "/_cat/plugins", format="json", h="component")
+            if KNN_PLUGIN not in {plugin["component"] for plugin in plugins}:
+                raise ConfigurationError(
+                    f"{self._url} lacks the plugin {KNN_PLUGIN}: install it, or switch "
+                    "index.vectors off",
+                    field="search.url",
+                )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _exchange(self, method: str, path: str, parameters: Any, body: Any) -> Any:
+        """What counts as a failure of the engine is raised here, for the breaker to see."""
+        headers = _NDJSON if isinstance(body, bytes) else None
+        try:
+            return self._client.transport.perform_request(
+                method, path, params=parameters, body=body, headers=headers
+            )
+        except driver.SSLError as error:
+            raise EngineUnavailable(
+                f"{self._url} shows a certificate that is not trusted: name its authority in "
+                "search.ca_file"
+            ) from error
+        except driver.ConnectionTimeout as error:
+            raise EngineUnavailable(f"{self._url} does not answer in time") from error
+        except driver.ConnectionError as error:
+            raise EngineUnavailable(f"{self._url} cannot be reached") from error
+        except driver.SerializationError as error:
+            raise EngineUnavailable(f"{self._url} answers what is no JSON") from error
+        except driver.TransportError as error:
+            if isinstance(error.status_code, int) and error.status_code < 500:
+                raise
+            raise EngineUnavailable(f"{self._url} fails ({error.status_code})") from error
+
+    def _refusal(self, error: driver.TransportError) -> Exception:
+        status, kind = int(error.status_code), kind_of(error.error)
+        if status == 401:
+            return EngineUnavailable(
+                f"{self._url} refused the password: see search.user and search.password"
+            )
+        if kind == "cluster_block_exception":
+            return EngineUnavailable(f"{self._url} is read-only: its disk may be full")
+        if status == 403:
+            return EngineUnavailable(f"{self._url} does not allow search.user to do this")
+        if status == 429:
+            return EngineUnavailable(f"{self._url} is too busy", retry_after=_BUSY_SECONDS)
+        return Refused(status, kind)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -1,0 +1,212 @@
+"""All indices of one kind: a generation has one index a month, and an alias is where questions go.
+
+``analect-text-1763735012345-2026.11`` is November 2026 of the generation made at that millisecond;
+``analect-text`` is the alias of every month of the generation that answers. A whole month can be
+dropped at once. Months come into being with the first write to them.
+
+A month of a generation joins the alias after it was made, by what the control document says then.
+Who switches generations writes the document first, then moves the alias, then drops the old ones;
+so whatever comes in between is either moved or dropped with the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+import structlog
+
+from analect.index.opensearch.control import Control, State
+from analect.index.opensearch.engine import OpenSearch, Refused
+from analect.index.opensearch.mapping import template
+from analect.model.errors import ConfigurationError, EngineUnavailable
+from analect.model.ids import Clock, RecordId, month_of
+
+log = structlog.get_logger(__name__)
+
+KNOWN_SECONDS = 60.0
+"""How long an index is taken to be there without asking."""
+_ATTEMPTS = 3
+
+
+class Family:
+    """Thread-safe.
+
+    Args:
+        engine: where they are.
+        kind: ``text`` or ``vectors``, also the word for ``analect rebuild``.
+        fields: those of this kind.
+        described: what each index says of itself, and must say to be used.
+        clock: names generations.
+    """
+
+    def __init__(
+        self,
+        engine: OpenSearch,
+        kind: str,
+        fields: dict[str, Any],
+        described: dict[str, Any],
+        clock: Clock,
+    ) -> None:
+        self.engine = engine
+        self.kind = kind
+        self.clock = clock
+        self.alias = f"{engine.settings.prefix}-{kind}"
+        self.control = Control(engine, kind, self.new_generation)
+        self._fields = fields
+        self._described = described
+        self._lock = Lock()
+        self._fitting: set[int] = set()
+        self._known: dict[str, float] = {}
+        self._checked = False
+
+    def new_generation(self) -> int:
+        """A number never used before: the millisecond."""
+        return self.clock() // 1000
+
+    def index_of(self, generation: int, record_id: RecordId) -> str:
+        """The index of a record."""
+        return f"{self.alias}-{generation}-{month_of(record_id).replace('-', '.')}"
+
+    def pattern(self, generation: int) -> str:
+        """Every month of a generation."""
+        return f"{self.alias}-{generation}-*"
+
+    def state(self) -> State:
+        """Which generations there are, for who writes."""
+        self.check_server()
+        return self.control.read()
+
+    def check_server(self) -> None:
+        """Once: whether the server has what it takes.
+
+        Raises:
+            ConfigurationError: it has not.
+        """
+        if not self._checked:
+            self.engine.check(vectors=self.kind == "vectors")
+            self._checked = True
+
+    def fit(self, generation: int) -> None:
+        """See that a generation is of our layout, words and model; new months will be, too.
+
+        Raises:
+            ConfigurationError: it is of another.
+        """
+        if generation in self._fitting:
+            return
+        answer = self.engine.request(
+            "GET", f"/{self.pattern(generation)}/_mapping", filter_path="*.mappings._meta"
+        )
+        said = [one["mappings"]["_meta"].get("analect") for one in answer.values()]
+        name = f"{self.alias}-{generation}"
+        try:
+            found = self.engine.request("GET", f"/_index_template/{name}")["index_templates"]
+        except Refused as error:
+            if error.status != 404:
+                raise
+        else:
+            mappings = found[0]["index_template"]["template"]["mappings"]
+            said.append(mappings["_meta"].get("analect"))
+        for one in said:
+            if one != self._described:
+                raise self._unfit(one)
+        body = template(
+            self.pattern(generation), self._fields, self._described, self.engine.settings
+        )
+        self.engine.request("PUT", f"/_index_template/{name}", body=body)
+        self._fitting.add(generation)
+
+    def ensure(self, names: Iterable[str]) -> None:
+        """See that these indices are there, and the alias with those of the present generation."""
+        now = time.monotonic()
+        with self._lock:
+            unknown = [name for name in set(names) if self._known.get(name, 0.0) < now]
+        if not unknown:
+            return
+        for name in unknown:
+            try:
+                self.engine.request("PUT", f"/{name}")
+            except Refused as error:
+                if error.kind != "resource_already_exists_exception":
+                    raise
+        self.align()
+        with self._lock:
+            self._known.update(dict.fromkeys(unknown, now + KNOWN_SECONDS))
+
+    def align(self) -> None:
+        """Bring the alias in line with the control document, and drop what no generation needs."""
+        for _ in range(_ATTEMPTS):
+            # In this order: a generation is named by the document before it has an index.
+            found = self.engine.request("GET", f"/{self.alias}-*/_alias")
+            state = self.control.read()
+            mine = {name: self._generation(name) for name in found}
+            wanted = {name for name, number in mine.items() if number == state.current}
+            holding = {name for name, one in found.items() if self.alias in one["aliases"]}
+            actions = [
+                {verb: {"index": name, "alias": self.alias}}
+                for verb, names in (("add", wanted - holding), ("remove", holding - wanted))
+                for name in sorted(names)
+            ]
+            try:
+                if actions:
+                    self.engine.request("POST", "/_aliases", body={"actions": actions})
+            except Refused as error:
+                if error.status != 404:
+                    raise
+                continue  # an index was dropped meanwhile: look again
+            for number in set(mine.values()) - {*state.generations, None}:
+                self.drop(number)
+            return
+        raise EngineUnavailable("the indices keep changing; try again")
+
+    def drop(self, generation: int | None) -> None:
+        """Remove every month of a generation."""
+        for name in [n for n in self.names() if self._generation(n) == generation]:
+            self.forget(name)
+        with suppress(Refused):  # it may never have come to a template
+            self.engine.request("DELETE", f"/_index_template/{self.alias}-{generation}")
+
+    def forget(self, name: str) -> None:
+        """Remove one index, if it is there."""
+        with self._lock:
+            self._known.pop(name, None)
+        try:
+            self.engine.request("DELETE", f"/{name}", ignore_unavailable="true")
+        except Refused as error:
+            if error.status != 404:
+                raise
+
+    def names(self, generation: int | None = None) -> list[str]:
+        """The indices there are, of one generation or of all, in order of month."""
+        found = self.engine.request("GET", f"/{self.alias}-*/_alias")
+        numbers = {name: self._generation(name) for name in found}
+        return sorted(
+            name
+            for name, number in numbers.items()
+            if number is not None and generation in {None, number}
+        )
+
+    def _generation(self, name: str) -> int | None:
+        """Of an index; ``None`` for one that is not ours."""
+        number, _, month = name.removeprefix(f"{self.alias}-").partition("-")
+        return int(number) if number.isdecimal() and month else None
+
+    def _unfit(self, said: Any) -> ConfigurationError:
+        there = said if isinstance(said, dict) else {}
+        if "model" in self._described and "model" in there:
+            return ConfigurationError(
+                f"the vectors index in OpenSearch was made with the model {there['model']} "
+                f"({there.get('dimension')} dimensions), the settings name "
+                f"{self._described['model']} ({self._described['dimension']}): run "
+                "`analect rebuild vectors`, or set the model back",
+                field="embeddings.model",
+            )
+        return ConfigurationError(
+            f"the {self.kind} index in OpenSearch is not as this release makes it: run "
+            f"`analect rebuild {self.kind}`",
+            field=f"index.{self.kind}",
+        )

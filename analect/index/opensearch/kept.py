@@ -1,0 +1,111 @@
+"""What text and vectors have in common: one family of indices, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from analect.index.opensearch.building import Build, building
+from analect.index.opensearch.engine import Refused
+from analect.index.opensearch.family import Family
+from analect.index.opensearch.mapping import DELETED
+from analect.index.opensearch.purging import PATIENCE_SECONDS, purge
+from analect.index.opensearch.querying import hits
+from analect.index.opensearch.walking import entries
+from analect.index.opensearch.writing import Writer
+from analect.index.protocols import IndexHit
+from analect.model.errors import EngineUnavailable, InvalidQuery
+from analect.model.ids import RecordId
+
+_LIVE = {"query": {"bool": {"must_not": [{"exists": {"field": DELETED}}]}}}
+
+
+class Kept:
+    """The generation that answers; with ``build``, the one that is being filled."""
+
+    def __init__(
+        self, family: Family, purge_seconds: float = PATIENCE_SECONDS, build: Build | None = None
+    ) -> None:
+        self._family = family
+        self._purge_seconds = purge_seconds
+        self._build = build
+        self.writer = Writer(family, filling=None if build is None else build.generation)
+
+    def search(self, body: dict[str, Any]) -> list[IndexHit]:
+        """Ids and scores, as ordered."""
+        self._family.check_server()
+        # Months are compared with each other: words count by how rare they are in all of them.
+        search_type = "query_then_fetch" if "knn" in body["query"] else "dfs_query_then_fetch"
+        try:
+            answer = self._family.engine.request(
+                "POST",
+                f"/{self._place()}/_search",
+                body=body,
+                search_type=search_type,
+                ignore_unavailable="true",
+                allow_partial_search_results="false",
+                filter_path="hits.hits.sort",
+            )
+        except Refused as error:
+            if error.status == 400:
+                raise InvalidQuery("OpenSearch cannot read this question", field="q") from error
+            raise EngineUnavailable(str(error)) from error
+        return hits(answer)
+
+    def count(self) -> int:
+        """How many records it holds, as far as they can be searched."""
+        self._family.check_server()
+        answer = self._family.engine.request(
+            "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
+        )
+        return int(answer["count"])
+
+    def entries(self, after: RecordId | None) -> Iterator[tuple[RecordId, bytes]]:
+        """In id order."""
+        return entries(self._family, None if self._build is None else self._build.generation, after)
+
+    def purge(self) -> None:
+        """Of every generation; a fresh one holds nothing to purge."""
+        if self._build is None:
+            self._family.check_server()
+            purge(self._family, self._purge_seconds)
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[Kept]:
+        """A fresh generation."""
+        if self._build is not None:
+            raise TypeError("an index that is being built cannot be rebuilt")
+        with building(self._family) as build:
+            yield Kept(self._family, self._purge_seconds, build)
+
+    def reached(self) -> RecordId | None:
+        """How far a fresh one is filled."""
+        return None if self._build is None else self._build.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """How far a fresh one is filled now."""
+        if self._build is not None:
+            self._build.reach(record_id)
+
+    def drop_month(self, month: str) -> None:
+        """Of every generation."""
+        ending = f"-{month.replace('-', '.')}"
+        for name in self._family.names():
+            if name.endswith(ending):
+                self._family.forget(name)
+
+    def check(self) -> None:
+        """Server, fields, model, alias."""
+        state = self._family.state()
+        self._family.fit(state.current)
+        self._family.align()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._family.engine.close()
+
+    def _place(self) -> str:
+        if self._build is None:
+            return self._family.alias
+        return self._family.pattern(self._build.generation)
