@@ -162,7 +162,7 @@ class RecordReads:
 
     def hashes(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of every record in the order of ids, in bounded memory."""
-        span = Span() if after is None else _behind(Span(), id_bytes(after), descending=False)
+        span = Span() if after is None else behind(Span(), id_bytes(after), descending=False)
         while True:
             with read_transaction(self._engine) as connection:
                 selection = select(connection, RecordFilter(), span)

@@ -162,7 +162,7 @@ class TieredReads:
         for record_id, content_hash in merge(self._hot.hashes(after), filed):
             if last is None or record_id > last:
                 yield record_id, content_hash
-            last = record_id
+                last = record_id
 
     def feedback(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Sequence[StoredRecord]]:
         """For each of ``ids`` the evaluations that point at it, oldest first."""
