@@ -20,7 +20,7 @@ from analect.model.errors import ConfigurationError, KeyUnavailable
 from analect.model.ids import Clock, RandomBytes
 from analect.privacy.kek import KEY_BYTES, KeyStore, open_kek, refuse_inside_home
 from analect.privacy.keyring import FolderKeyRing, KeyRing
-from analect.privacy.shards import DataKeyRow, Shards, claim_ring, pseudonym_key
+from analect.privacy.shards import SHARDS, DataKeyRow, Shards, claim_ring, pseudonym_key
 from analect.settings import Settings
 
 __all__ = ["DataKey", "DataKeyRow", "DataKeys", "KeyRows", "open_data_keys"]
@@ -194,6 +194,15 @@ class DataKeys:
                 self._drop(key_id)
         for shard in moved:
             self._shards.forget(shard)
+
+    def begin(self) -> None:
+        """Make the keys of shards that were never used now, all together, rather than a few with
+        every batch of a new store.
+
+        Raises:
+            StoreUnavailable: the database or the key ring does not answer.
+        """
+        self._present_generations(set(range(SHARDS)))
 
     def _cached(self, scopes: Sequence[bytes]) -> tuple[dict[bytes, DataKey], list[bytes]]:
         found: dict[bytes, DataKey] = {}

@@ -138,15 +138,13 @@ class Shards:
         none.
         """
         there = self.generations()
-        begun = {}
-        for shard in shards:
-            if shard in there:
-                begun[shard] = there[shard][-1]
-                continue
-            key = self._random_bytes(KEY_BYTES)
-            self._ring.put(_name(shard, 1), _encode(self._object(key, shard, 1, ())))
-            begun[shard] = 1
-        return begun
+        absent = [shard for shard in shards if shard not in there]
+        if absent:
+            self._ring.put_all({_name(shard, 1): self._first(shard) for shard in absent})
+        return {shard: there[shard][-1] if shard in there else 1 for shard in shards}
+
+    def _first(self, shard: int) -> bytes:
+        return _encode(self._object(self._random_bytes(KEY_BYTES), shard, 1, ()))
 
     def advance(
         self, shard: int, generation: int, survivors: Sequence[DataKeyRow]

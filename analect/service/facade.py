@@ -110,6 +110,14 @@ class AnalysisService:
         """Where to say that a batch is on its way before it is submitted, so that commits are few."""
         return self._parts.store.company
 
+    def begin_keys(self) -> None:
+        """Make the shard keys that a new store lacks, now rather than while records wait for them.
+
+        Raises:
+            StoreUnavailable: the database or the key ring does not answer.
+        """
+        self._parts.keys.begin()
+
     def start(self, *, process: bool = True) -> None:
         """Begin to process in the background; without ``process``, only to keep house there."""
         self._parts.background.start(process=process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import structlog
 import uvicorn
 
 from analect.access.api_keys import ApiKeys
-from analect.model.errors import ConfigurationError
+from analect.model.errors import AnalectError, ConfigurationError
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.telemetry.buffered import BufferedLines
@@ -62,6 +63,7 @@ def _run(settings: Settings, role: Role, on_ready: Callable[[str], None] | None)
             service.health, service.telemetry.http, grace=settings.http.shutdown_seconds / 2
         )
         app = create_app(service, settings, serving=serving, role=role)
+        _warm_up(service)
         if settings.processing.auto:
             service.start(process=settings.queue_url is None)
         config = uvicorn.Config(
@@ -86,6 +88,17 @@ def _run(settings: Settings, role: Role, on_ready: Callable[[str], None] | None)
             log.info("no API key is set, so only this machine is listened to")
         _serve(_Server(config, serving, address, on_ready), listener)
     log.info("stopped")
+
+
+def _warm_up(service: AnalysisService) -> None:
+    """What would otherwise be done while the first callers wait."""
+    try:
+        service.begin_keys()
+    except AnalectError as error:
+        log.warning("no keys could be made yet; records will ask for them", code=error.code)
+    # What is there now stays: no collection need walk over it again while a batch waits.
+    gc.collect()
+    gc.freeze()
 
 
 def _serve(server: _Server, listener: socket.socket) -> None:

@@ -11,7 +11,7 @@ from analect.model.errors import ConfigurationError, Corrupt, KeyUnavailable
 from analect.privacy.kek import LocalKek
 from analect.privacy.keyring import FolderKeyRing
 from analect.privacy.keys import DataKeyRow, DataKeys, keys_of_ring, open_data_keys
-from analect.privacy.shards import rotate_kek
+from analect.privacy.shards import SHARDS, rotate_kek
 from analect.settings import Settings
 
 KEK = LocalKek("test", [os.urandom(32)], os.urandom)
@@ -85,6 +85,20 @@ def advance(keys: DataKeys, rows: Rows, shard: int, *, without: int) -> None:
     rows.keys.update({row.key_id: row for row in fresh})
     rows.shards[shard] = generation + 1
     keys.shards.drop(shard, generation)
+
+
+def test_every_shard_can_begin_at_once_and_stays_as_it_was(ring):
+    rows = Rows()
+    keys = keys_of(ring, rows)
+    (one,) = keys.for_scopes([scope(7)]).values()
+    keys.begin()
+    assert sorted(rows.shards) == list(range(SHARDS))
+    assert set(rows.shards.values()) == {1}
+    before = {name: ring.read(name) for name in ring.names()}
+    keys_of(ring, rows).begin()
+    assert {name: ring.read(name) for name in ring.names()} == before
+    rows.insert(keys.pending_rows([one.key_id]))
+    assert keys_of(ring, rows).by_ids([one.key_id])[one.key_id].material == one.material
 
 
 def test_a_candidate_is_shared_until_it_stands(ring):

@@ -33,6 +33,13 @@ def test_put_keeps_what_was_first(ring, tmp_path):
     assert (folder / "a").stat().st_mode & 0o777 == 0o600
 
 
+def test_many_are_put_together_and_what_was_first_is_kept(ring, tmp_path):
+    ring.put("b", b"first")
+    ring.put_all({"a": b"one", "b": b"two", "c": b"three"})
+    assert [ring.read(name) for name in ring.names()] == [b"one", b"first", b"three"]
+    assert sorted(entry.name for entry in (tmp_path / "ring").iterdir()) == [".lock", "a", "b", "c"]
+
+
 def test_what_is_deleted_or_replaced_is_overwritten(ring, tmp_path):
     ring.put("a", b"secret one")
     path = tmp_path / "ring" / "a"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from analect.lifecycle.places.bucket import BucketPlace
 from analect.model.errors import ConfigurationError, Conflict, NotFound
 
@@ -39,6 +41,11 @@ class BucketKeyRing:
             )
         self._looked = True
         return True
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Store those whose names are free."""
+        for name, data in objects.items():
+            self.put(name, data)
 
     def replace(self, name: str, old: bytes, data: bytes) -> bool:
         """Store in place of ``old``; False when that is not what is there."""
