@@ -45,6 +45,11 @@ OLDER_NAMES: dict[str, str] = {
     "AUTO_PROCESS_ANALYSES": "processing.auto",
     "PROCESS_INTERVAL": "processing.interval_seconds",
     "PROCESS_BATCH_SIZE": "processing.batch_size",
+    "NEO4J_URI": "graph.url",
+    "NEO4J_USER": "graph.user",
+    "NEO4J_USERNAME": "graph.user",
+    "NEO4J_PASSWORD": "graph.password",
+    "NEO4J_DATABASE": "graph.database",
     "REDIS_URL": "queue.url",
     "REDIS_HOST": "queue.host",
     "REDIS_PORT": "queue.port",
@@ -244,6 +249,30 @@ class Retention(_Group):
     termination_log: Path | None = None
 
 
+class Graph(_Group):
+    """The Neo4j server that keeps the graph; without a URL the graph is a file."""
+
+    url: str | None = None
+    user: str = "neo4j"
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    database: str | None = None
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "analect"
+    pool_size: Positive = 16
+    connect_seconds: Seconds = 5.0
+    timeout_seconds: Seconds = 30.0
+
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password; None where none is set.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        password = self.password or secret_in(self.password_file, "graph.password_file")
+        return None if password is None else (self.user, password.get_secret_value())
+
+
 class Embeddings(_Group):
     """What turns texts into vectors."""
 
@@ -287,6 +316,7 @@ class Settings(BaseSettings):
     objects: Objects = Objects()
     tiers: Tiers = Tiers()
     retention: Retention = Retention()
+    graph: Graph = Graph()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 

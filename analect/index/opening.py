@@ -32,11 +32,13 @@ def open_indexes(
     """
     embedder = _embedder(settings) if settings.index.vectors else None
     search = _search(settings, metrics)
-    elsewhere = () if search is None else ("text", "vectors")
+    elsewhere = [] if search is None else ["text", "vectors"]
+    if settings.graph.url is not None:
+        elsewhere.append("graph")
     return Indexes(
         text=_text(folder, search, clock) if settings.index.text else None,
         vectors=None if embedder is None else _vectors(folder, search, clock, embedder),
-        graph=_graph(folder) if settings.index.graph else None,
+        graph=_graph(settings, folder, metrics, clock) if settings.index.graph else None,
         embedder=embedder,
         health=IndexHealth(elsewhere),
     )
@@ -61,8 +63,15 @@ def _vectors(
     return OpenSearchVectorIndex(search, clock, model=model, dimension=dimension)
 
 
-def _graph(folder: Path) -> GraphIndex:
-    return EmbeddedGraphIndex(folder)
+def _graph(settings: Settings, folder: Path, metrics: EngineMetrics, clock: Clock) -> GraphIndex:
+    if settings.graph.url is None:
+        return EmbeddedGraphIndex(folder)
+    try:
+        from analect.index.breaker import Breaker
+        from analect.index.neo4j import Neo4jGraphIndex
+    except ModuleNotFoundError as error:
+        raise _without_extra("graph.url") from error
+    return Neo4jGraphIndex(settings.graph, Breaker("neo4j", metrics), clock)
 
 
 def _search(settings: Settings, metrics: EngineMetrics) -> OpenSearch | None:
@@ -73,11 +82,14 @@ def _search(settings: Settings, metrics: EngineMetrics) -> OpenSearch | None:
         from analect.index.breaker import Breaker
         from analect.index.opensearch import OpenSearch
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "search.url needs the extra `engines`: pip install 'analect[engines]'",
-            field="search.url",
-        ) from error
+        raise _without_extra("search.url") from error
     return OpenSearch(settings.search, Breaker("opensearch", metrics))
+
+
+def _without_extra(setting: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting} needs the extra `engines`: pip install 'analect[engines]'", field=setting
+    )
 
 
 def _embedder(settings: Settings) -> Embedder:

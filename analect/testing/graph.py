@@ -22,6 +22,8 @@ from analect.model.ids import EARLIEST, RecordId, id_text, new_id
 from analect.model.query import Subgraph
 
 Open = Callable[[], GraphIndex]
+LATER = 4_000_000_000_000_000
+"""When a record came that was deleted before and is put in again."""
 
 
 def record_id(number: int) -> RecordId:
@@ -36,6 +38,8 @@ def record(
     turn: float | None = None,
     id: RecordId | None = None,
     occurred_at: int | None = None,
+    received_at: int = 0,
+    dimensions: dict[str, str] | None = None,
     **texts: str,
 ) -> GraphRecord:
     """A record with these relations: ``thread_id``, ``parent_id``, ``service`` and so on."""
@@ -45,8 +49,10 @@ def record(
             occurred_at=EARLIEST + number * 1_000_000 if occurred_at is None else occurred_at,
             texts={"kind": "interaction", **texts},
             tags=tuple(tags),
+            dimensions=dimensions or {},
             numbers={} if turn is None else {"turn": turn},
             content_hash=number.to_bytes(16, "big"),
+            received_at=received_at,
         )
     )
 
@@ -101,6 +107,7 @@ def a_record_is_related_to_what_its_fields_name(open_index: Open) -> None:
             subject="u",
             service="v",
             model="m",
+            dimensions={"topic": "o", "document": "d", "language": "en"},
         )
         index.upsert([given])
         found = index.related(record_id(1), 1, 50)
@@ -112,6 +119,8 @@ def a_record_is_related_to_what_its_fields_name(open_index: Open) -> None:
             ("subject", "u", 1),
             ("service", "v", 1),
             ("model", "m", 1),
+            ("topic", "o", 1),
+            ("document", "d", 1),
             ("tag", "red", 1),
             ("tag", "blue", 1),
         }
@@ -123,6 +132,8 @@ def a_record_is_related_to_what_its_fields_name(open_index: Open) -> None:
             (one, "IN", "subject:u"),
             (one, "OF", "service:v"),
             (one, "OF", "model:m"),
+            (one, "ABOUT", "topic:o"),
+            (one, "USES", "document:d"),
             (one, "TAGGED", "tag:red"),
             (one, "TAGGED", "tag:blue"),
         }
@@ -327,7 +338,7 @@ def the_old_answers_while_the_new_is_built(open_index: Open) -> None:
             assert opened.top_tags(5) == [("new", 4), ("meanwhile", 1)]
             assert _is_missing(opened, 2)
             assert _is_missing(opened, 7)
-        other.upsert([record(2, tags=("back",))])
+        other.upsert([record(2, tags=("back",), received_at=LATER)])
         assert not _is_missing(index, 2)
         index.check()
 

@@ -11,6 +11,7 @@ import pytest
 from analect.settings import Search
 from tests.conftest import requires
 from tests.engines.maven import CannotBuild
+from tests.engines.neo4j.server import Neo4jServer
 from tests.engines.opensearch.server import OpenSearchServer
 
 
@@ -22,7 +23,10 @@ class Server(Protocol):
     def close(self) -> None: ...
 
 
-LAUNCHERS: dict[str, Callable[[], Server]] = {"opensearch": OpenSearchServer}
+LAUNCHERS: dict[str, Callable[[], Server]] = {
+    "neo4j": Neo4jServer,
+    "opensearch": OpenSearchServer,
+}
 """By the name of the fixture that gives the server; each starts it and does not wait."""
 
 
@@ -64,3 +68,9 @@ def place(opensearch: OpenSearchServer) -> Iterator[Search]:
     place = fresh_settings(opensearch.url)
     yield place
     drop(place)
+
+
+@pytest.fixture(scope="session")
+def neo4j(launched: dict[str, Server | CannotBuild]) -> Neo4jServer:
+    """A Neo4j of this session's own; whoever stops it starts it again."""
+    return ready(launched, "neo4j")

@@ -10,8 +10,9 @@ from typing import Self
 from analect.index.generations import Fixed, Generations
 from analect.index.graph import walk
 from analect.index.graph.file import GraphFile
+from analect.index.graph.parts import entry_of
 from analect.index.graph.path import shortest_path
-from analect.index.graph.rows import NAME, entry_of
+from analect.index.graph.rows import NAME
 from analect.index.protocols import GraphRecord, ItemFailure
 from analect.model.ids import RecordId
 from analect.model.query import Subgraph
@@ -49,7 +50,7 @@ class EmbeddedGraphIndex:
         """Breadth-first from a record, at most ``depth`` hops and ``limit`` nodes.
 
         Of a node with very many records the newest are looked at (see
-        :data:`analect.index.graph.rows.HUB_TYPES`); ``truncated`` says so.
+        :data:`analect.index.graph.parts.HUB_TYPES`); ``truncated`` says so.
 
         Raises:
             NotFound: the record is not in the graph.

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from analect.index.graph.parts import Entry
 from analect.index.graph.rows import (
     CHUNK,
     FORMAT,
     NAME,
     SCHEMA,
-    Entry,
     Reader,
     first_number,
     marks,

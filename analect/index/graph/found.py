@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from analect.index.graph.rows import HubRow, RecordRow
+from analect.index.graph.parts import HubRow, RecordRow
 from analect.model.ids import RecordId, id_bytes
 from analect.model.query import Edge, Node, Subgraph
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from analect.index.graph.found import Found
-from analect.index.graph.rows import Reader, RecordRow
-from analect.index.graph.walk import beside
+from analect.index.graph.parts import GraphReader, RecordRow
 from analect.model.ids import RecordId, id_bytes
 from analect.model.query import Subgraph
 
@@ -37,7 +36,9 @@ class _Side:
         return steps
 
 
-def shortest_path(reader: Reader, source: RecordId, target: RecordId, max_depth: int) -> Subgraph:
+def shortest_path(
+    reader: GraphReader, source: RecordId, target: RecordId, max_depth: int
+) -> Subgraph:
     """One shortest path of at most ``max_depth`` steps, or nothing.
 
     ``truncated`` when a limit may have hidden a shorter one.
@@ -76,7 +77,7 @@ def _meeting(sides: list[_Side]) -> Place | None:
     )
 
 
-def _step(reader: Reader, side: _Side, found: Found) -> None:
+def _step(reader: GraphReader, side: _Side, found: Found) -> None:
     """Go one step from every place of the frontier."""
     reached: list[Place] = []
     for start, places in _onward(reader, side.frontier, found):
@@ -93,23 +94,23 @@ def _step(reader: Reader, side: _Side, found: Found) -> None:
 
 
 def _onward(
-    reader: Reader, frontier: Iterable[Place], found: Found
+    reader: GraphReader, frontier: Iterable[Place], found: Found
 ) -> Iterator[tuple[Place, list[Place]]]:
     """From each place, where one step leads."""
     places = list(frontier)
     rows = reader.records(number for is_record, number in places if is_record)
-    for row in rows:
-        near, _ = beside(reader, row)
+    for each in reader.beside(rows):
         yield (
-            (True, row.number),
-            [(True, each.number) for each in near] + [(False, hub) for hub in row.hubs],
+            (True, each.row.number),
+            [(True, near.number) for near in each.near] + [(False, hub) for hub in each.row.hubs],
         )
-    for hub in reader.hubs(number for is_record, number in places if not is_record):
+    hubs = reader.hubs(number for is_record, number in places if not is_record)
+    for hub, members in reader.members(hubs, FANOUT):
         found.truncated |= hub.uses > FANOUT
-        yield (False, hub.number), [(True, n) for n in reader.members(hub.number, FANOUT)]
+        yield (False, hub.number), [(True, number) for number in members]
 
 
-def _along(reader: Reader, way: list[Place], found: Found) -> Subgraph:
+def _along(reader: GraphReader, way: list[Place], found: Found) -> Subgraph:
     """The nodes of the way, each at its distance from the source."""
     for distance, (is_record, number) in enumerate(way):
         if is_record:

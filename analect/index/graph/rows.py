@@ -1,7 +1,6 @@
 """The tables of a graph, and reading them.
 
-Every node that is not a record (a thread, a session, a tag, ...) is a *hub*: relations are between
-records and hubs, and between records. A record's number begins with its millisecond, so the order
+A record's number begins with its millisecond, so the order
 of numbers is the order of time, and a hub's newest records are the end of a range of
 ``members``. A record's hubs stand packed in its own row; nothing is indexed twice.
 """
@@ -10,11 +9,18 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
-from analect.index.protocols import Facets
-from analect.model.ids import EARLIEST, RecordId, id_bytes, id_millis, id_text, is_record_id
+from analect.index.graph.parts import (
+    CHILDREN,
+    HUB_TYPES,
+    ORDERED,
+    TYPE_NUMBERS,
+    Beside,
+    HubRow,
+    RecordRow,
+)
+from analect.model.ids import EARLIEST, RecordId, id_bytes, id_millis, id_text
 
 NAME = "graph"
 FORMAT = 1
@@ -41,92 +47,6 @@ CHUNK = 500
 """Values a statement."""
 _LOW_BITS = 20
 """Bits of a record's number below its millisecond: they begin as the id's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubType:
-    """``field`` is the facet it comes from; ``relation`` the type of the edge to it. ``fanout``
-    is how many of its records a walk looks at: the newest.
-    """
-
-    name: str
-    field: str
-    relation: str
-    fanout: int
-
-
-HUB_TYPES = (
-    HubType("process", "process_id", "IN", 100),
-    HubType("thread", "thread_id", "IN", 100),
-    HubType("session", "session_id", "IN", 100),
-    HubType("subject", "subject", "IN", 50),
-    HubType("tag", "tags", "TAGGED", 25),
-    HubType("service", "service", "OF", 25),
-    HubType("model", "model", "OF", 25),
-)
-"""The closer a relation, the earlier it stands; the place is the number stored as ``hubs.type``."""
-TYPE_NUMBERS = {hub_type.name: number for number, hub_type in enumerate(HUB_TYPES)}
-ORDERED = frozenset({TYPE_NUMBERS["process"], TYPE_NUMBERS["thread"]})
-"""Hubs within which a record comes after another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A record as it is put in: ``hubs`` are (type, key), ``id`` and ``parent`` raw."""
-
-    id: bytes
-    content_hash: bytes
-    occurred_at: int
-    turn: float | None
-    parent: bytes | None
-    hubs: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordRow:
-    """A record as it is read: ``hubs`` are numbers."""
-
-    number: int
-    id: RecordId
-    occurred_at: int
-    turn: float | None
-    parent: bytes | None
-    hubs: tuple[int, ...]
-
-    @property
-    def order(self) -> tuple[int, float, RecordId]:
-        """Its place within a thread or a process."""
-        return (self.occurred_at, -1.0 if self.turn is None else self.turn, self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class HubRow:
-    """A node that is not a record; ``uses`` is how many records are related to it."""
-
-    number: int
-    type: HubType
-    key: str
-    uses: int
-
-
-def entry_of(facets: Facets) -> Entry:
-    """What the graph keeps of a record."""
-    hubs: list[tuple[int, str]] = []
-    for number, hub_type in enumerate(HUB_TYPES):
-        if hub_type.field == "tags":
-            hubs.extend((number, tag) for tag in dict.fromkeys(facets.tags))
-        elif hub_type.field in facets.texts:
-            hubs.append((number, facets.texts[hub_type.field]))
-    parent = facets.texts.get("parent_id", "").lower()
-    return Entry(
-        id=id_bytes(facets.id),
-        content_hash=facets.content_hash,
-        occurred_at=facets.occurred_at,
-        turn=facets.numbers.get("turn"),
-        # A parent that is no record id (a caller's own name for it) relates to nothing here.
-        parent=id_bytes(parent) if is_record_id(parent) else None,
-        hubs=tuple(hubs),
-    )
 
 
 def first_number(record_id: RecordId) -> int:
@@ -165,7 +85,9 @@ _COLUMNS = "number, id, occurred_at, turn, parent, hubs"
 
 
 class Reader:
-    """Rows of one moment: ``connection`` is in a read transaction."""
+    """A :class:`~analect.index.graph.parts.GraphReader` of one moment: ``connection`` is in a read
+    transaction.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -205,21 +127,37 @@ class Reader:
         found = self._connection.execute(sql, (TYPE_NUMBERS[type_name], key)).fetchone()
         return self.hubs(found)[0] if found else None
 
-    def members(self, hub: int, limit: int, *, oldest: bool = False) -> list[int]:
-        """The numbers of a hub's records, newest first, or oldest first."""
+    def members(
+        self, hubs: Iterable[HubRow], limit: int | None = None, *, oldest: bool = False
+    ) -> Iterator[tuple[HubRow, list[int]]]:
+        """The numbers of each hub's records, newest first, or oldest first; one hub is looked up
+        after the other, as they are asked for.
+        """
         order = "" if oldest else "DESC"
         sql = f"SELECT record FROM members WHERE hub = ? ORDER BY record {order} LIMIT ?"
-        return self._numbers(sql, (hub, limit))
+        for hub in hubs:
+            yield hub, self._numbers(sql, (hub.number, limit or hub.type.fanout))
 
-    def parent(self, row: RecordRow) -> RecordRow | None:
-        """The record it names as its parent, when that is here."""
-        return None if row.parent is None else self.record(id_text(row.parent))
+    def beside(self, rows: Iterable[RecordRow]) -> Iterator[Beside]:
+        """The records one step from each: its parent, its neighbours, its children."""
+        for row in rows:
+            parent = None if row.parent is None else self.record(id_text(row.parent))
+            near = [parent] if parent is not None else []
+            following = set()
+            for hub in self.hubs(row.hubs):
+                if TYPE_NUMBERS[hub.type.name] in ORDERED and hub.uses > 1:
+                    before, after = self._neighbours(row, hub.number)
+                    if before is not None:
+                        near.append(before)
+                        following.add((before.number, row.number))
+                    if after is not None:
+                        near.append(after)
+                        following.add((row.number, after.number))
+            children = "parent = ? ORDER BY number DESC LIMIT ?"
+            near += self._records(children, (id_bytes(row.id), CHILDREN))
+            yield Beside(row, near, following)
 
-    def children(self, row: RecordRow, limit: int) -> list[RecordRow]:
-        """Records that name it as their parent, newest first."""
-        return self._records("parent = ? ORDER BY number DESC LIMIT ?", (id_bytes(row.id), limit))
-
-    def neighbours(self, row: RecordRow, hub: int) -> tuple[RecordRow | None, RecordRow | None]:
+    def _neighbours(self, row: RecordRow, hub: int) -> tuple[RecordRow | None, RecordRow | None]:
         """The records just before and just after it within a thread or a process."""
         # A number knows the millisecond only: the records that share one are put in order here.
         floor = floor_number(row.id)

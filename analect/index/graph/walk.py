@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from analect.index.graph.found import Found
-from analect.index.graph.rows import ORDERED, TYPE_NUMBERS, HubRow, Reader, RecordRow
+from analect.index.graph.parts import GraphReader, HubRow, RecordRow
 from analect.model.errors import NotFound
 from analect.model.ids import RecordId
 from analect.model.query import Subgraph
 
-CHILDREN = 100
-"""Records that name the same parent, at most, in one step."""
 
-
-def related(reader: Reader, record_id: RecordId, depth: int, limit: int) -> Subgraph:
+def related(reader: GraphReader, record_id: RecordId, depth: int, limit: int) -> Subgraph:
     """Breadth-first, at most ``depth`` steps and ``limit`` nodes, the closest relations first.
 
     Raises:
@@ -35,7 +32,7 @@ def related(reader: Reader, record_id: RecordId, depth: int, limit: int) -> Subg
     return found.subgraph()
 
 
-def session_touched(reader: Reader, session: str, limit: int) -> Subgraph:
+def session_touched(reader: GraphReader, session: str, limit: int) -> Subgraph:
     """A session, its newest records, and the threads, tags and so on of these.
 
     Raises:
@@ -48,7 +45,7 @@ def session_touched(reader: Reader, session: str, limit: int) -> Subgraph:
     return found.subgraph()
 
 
-def causal_chain(reader: Reader, process: str, limit: int) -> Subgraph:
+def causal_chain(reader: GraphReader, process: str, limit: int) -> Subgraph:
     """A process and its records from the first on, each tied to its parent and to the next.
 
     Raises:
@@ -57,36 +54,19 @@ def causal_chain(reader: Reader, process: str, limit: int) -> Subgraph:
     found = Found(limit)
     hub = _hub(reader, "process", process)
     found.add_hubs([hub], 0)
-    rows = reader.records(reader.members(hub.number, limit, oldest=True))
+    ((_, members),) = reader.members([hub], limit, oldest=True)
+    rows = reader.records(members)
     chain = found.add_records(sorted(rows, key=lambda row: row.order), 1)
     found.following.update((before.number, after.number) for before, after in pairwise(chain))
     found.truncated = hub.uses > len(chain)
     return found.subgraph()
 
 
-def beside(reader: Reader, row: RecordRow) -> tuple[list[RecordRow], set[tuple[int, int]]]:
-    """The records one step from a record, and which of them follow which."""
-    rows = [parent] if (parent := reader.parent(row)) is not None else []
-    following = set()
-    for hub in reader.hubs(row.hubs):
-        if TYPE_NUMBERS[hub.type.name] in ORDERED and hub.uses > 1:
-            before, after = reader.neighbours(row, hub.number)
-            if before is not None:
-                rows.append(before)
-                following.add((before.number, row.number))
-            if after is not None:
-                rows.append(after)
-                following.add((row.number, after.number))
-    rows += reader.children(row, CHILDREN)
-    return rows, following
-
-
-def _adjacent(reader: Reader, found: Found, records: Sequence[RecordRow]) -> list[RecordRow]:
+def _adjacent(reader: GraphReader, found: Found, records: Sequence[RecordRow]) -> list[RecordRow]:
     rows: list[RecordRow] = []
-    for row in records:
-        near, following = beside(reader, row)
-        found.following |= following
-        rows += near
+    for each in reader.beside(records):
+        found.following |= each.following
+        rows += each.near
     return rows
 
 
@@ -95,20 +75,19 @@ def _hubs_of(records: Sequence[RecordRow], found: Found) -> list[int]:
     return [number for number in numbers if number not in found.hubs]
 
 
-def _members(reader: Reader, found: Found, hubs: Sequence[HubRow]) -> list[RecordRow]:
+def _members(reader: GraphReader, found: Found, hubs: Sequence[HubRow]) -> list[RecordRow]:
     return reader.records(_numbers_in(reader, found, hubs))
 
 
-def _numbers_in(reader: Reader, found: Found, hubs: Sequence[HubRow]) -> list[int]:
+def _numbers_in(reader: GraphReader, found: Found, hubs: Sequence[HubRow]) -> list[int]:
     """Records of the hubs that are not found yet, as many as there is room for."""
     numbers: dict[int, None] = {}
-    for hub in hubs:
-        if hub.uses > hub.type.fanout:
-            found.truncated = True
+    found.truncated |= any(hub.uses > hub.type.fanout for hub in hubs)
+    for _, members in reader.members(hubs):
         if len(numbers) >= found.room:
             found.truncated = True
             break
-        for number in reader.members(hub.number, hub.type.fanout):
+        for number in members:
             if number not in found.records:
                 numbers[number] = None
     if len(numbers) > found.room:
@@ -116,7 +95,7 @@ def _numbers_in(reader: Reader, found: Found, hubs: Sequence[HubRow]) -> list[in
     return list(numbers)[: max(0, found.room)]
 
 
-def _hub(reader: Reader, type_name: str, key: str) -> HubRow:
+def _hub(reader: GraphReader, type_name: str, key: str) -> HubRow:
     hub = reader.hub(type_name, key)
     if hub is None:
         raise NotFound(f"the graph does not hold this {type_name} (yet)", field=type_name)
