@@ -274,9 +274,29 @@ class Graph(_Group):
 
 
 class Embeddings(_Group):
-    """What turns texts into vectors."""
+    """What turns texts into vectors: the built-in model, or a server."""
 
     model: str = "wordllama"
+    url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    dimension: Positive | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    batch_size: Positive = 64
+    max_characters: Positive = 8000
+    requests_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout_seconds: Seconds = 30.0
+    cache_mib: Positive = 64
+    price_per_million_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    def key(self) -> str | None:
+        """What the server asks for, if it does.
+
+        Raises:
+            ConfigurationError: the key's file cannot be read.
+        """
+        key = self.api_key or secret_in(self.api_key_file, "embeddings.api_key_file")
+        return None if key is None else key.get_secret_value()
 
 
 class Log(_Group):

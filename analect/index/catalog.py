@@ -82,3 +82,5 @@ class Indexes:
         """Release what they hold."""
         for _, index in self.present():
             index.close()
+        if self.embedder is not None:
+            self.embedder.close()

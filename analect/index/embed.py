@@ -87,6 +87,9 @@ class WordLlamaEmbedder:
                     _pool(model.tokens, encoding.ids[:MAX_TOKENS], row)
         return rows
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def _load(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from analect.index.catalog import Indexes
 from analect.index.embed import WordLlamaEmbedder
+from analect.index.embed_server import ServerEmbedder
 from analect.index.graph.embedded import EmbeddedGraphIndex
 from analect.index.health import IndexHealth
 from analect.index.protocols import Embedder, GraphIndex, TextIndex, VectorIndex
@@ -14,15 +15,16 @@ from analect.index.text.embedded import EmbeddedTextIndex
 from analect.index.vectors.embedded import EmbeddedVectorIndex
 from analect.model.errors import ConfigurationError
 from analect.model.ids import Clock
-from analect.settings import Settings
+from analect.settings import Embeddings, Settings
 from analect.telemetry.engines import EngineMetrics
+from analect.telemetry.metrics import Telemetry
 
 if TYPE_CHECKING:
     from analect.index.opensearch import OpenSearch
 
 
 def open_indexes(
-    settings: Settings, folder: Path, *, metrics: EngineMetrics, clock: Clock
+    settings: Settings, folder: Path, *, telemetry: Telemetry, clock: Clock
 ) -> Indexes:
     """The indexes that the settings switch on. Nothing is read and no server is asked yet: what is
     damaged or away shows at its first use.
@@ -30,7 +32,8 @@ def open_indexes(
     Raises:
         ConfigurationError: a setting is wrong, or an extra is not installed.
     """
-    embedder = _embedder(settings) if settings.index.vectors else None
+    metrics = telemetry.engines
+    embedder = _embedder(settings.embeddings, telemetry) if settings.index.vectors else None
     search = _search(settings, metrics)
     elsewhere = [] if search is None else ["text", "vectors"]
     if settings.graph.url is not None:
@@ -92,10 +95,13 @@ def _without_extra(setting: str) -> ConfigurationError:
     )
 
 
-def _embedder(settings: Settings) -> Embedder:
-    if settings.embeddings.model != "wordllama":
+def _embedder(settings: Embeddings, telemetry: Telemetry) -> Embedder:
+    if settings.url is not None:
+        return ServerEmbedder(settings, telemetry.embedding)
+    if settings.model != "wordllama":
         raise ConfigurationError(
-            "embeddings.model must be wordllama: it is the only one built in",
+            "embeddings.model must be wordllama, the one built in, unless embeddings.url "
+            "(ANALECT_EMBEDDINGS__URL) names a server",
             field="embeddings.model",
         )
     return WordLlamaEmbedder()

@@ -226,3 +226,7 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vector:
         """Shape (len(texts), dimension), rows of length one (zero for empty text)."""
         ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...

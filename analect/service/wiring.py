@@ -116,9 +116,7 @@ def wire(
     cursors = Cursors(keys.pseudonym_key)
     files = FiledTiers(settings, engine)
     reads = TieredReads(RecordReads(engine, cursors), files, cursors)
-    indexes = open_indexes(
-        settings, settings.home / INDEXES, metrics=telemetry.engines, clock=clock
-    )
+    indexes = open_indexes(settings, settings.home / INDEXES, telemetry=telemetry, clock=clock)
     stack.callback(indexes.close)
     processors = load_processors(ProcessorContext(settings, indexes, clock))
     store = _store(

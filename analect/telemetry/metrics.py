@@ -7,6 +7,7 @@ import time
 from prometheus_client import CollectorRegistry
 
 from analect.model.ids import Clock, Micros
+from analect.telemetry.embedding import EmbeddingMetrics
 from analect.telemetry.engines import EngineMetrics
 from analect.telemetry.finding import FindingMetrics
 from analect.telemetry.http import HttpMetrics
@@ -33,4 +34,5 @@ class Telemetry:
         self.processing = ProcessingMetrics(self.registry)
         self.queue = QueueMetrics(self.registry)
         self.engines = EngineMetrics(self.registry)
+        self.embedding = EmbeddingMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)
