@@ -50,6 +50,10 @@ OLDER_NAMES: dict[str, str] = {
     "NEO4J_USERNAME": "graph.user",
     "NEO4J_PASSWORD": "graph.password",
     "NEO4J_DATABASE": "graph.database",
+    "QDRANT_URL": "qdrant.url",
+    "QDRANT_HOST": "qdrant.host",
+    "QDRANT_PORT": "qdrant.port",
+    "QDRANT_API_KEY": "qdrant.api_key",
     "REDIS_URL": "queue.url",
     "REDIS_HOST": "queue.host",
     "REDIS_PORT": "queue.port",
@@ -273,6 +277,33 @@ class Graph(_Group):
         return None if password is None else (self.user, password.get_secret_value())
 
 
+class Qdrant(_Group):
+    """The Qdrant that keeps vectors, where there is one."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    host: str | None = None
+    port: Annotated[int, Field(gt=0, le=65535)] = 6333
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "analect"
+    timeout_seconds: Seconds = 10.0
+
+    @property
+    def address(self) -> str | None:
+        """Where it is; None where there is none."""
+        return self.url or (f"http://{self.host}:{self.port}" if self.host else None)
+
+    def key(self) -> str | None:
+        """What the server asks for, if it does.
+
+        Raises:
+            ConfigurationError: the key's file cannot be read.
+        """
+        key = self.api_key or secret_in(self.api_key_file, "qdrant.api_key_file")
+        return None if key is None else key.get_secret_value()
+
+
 class Embeddings(_Group):
     """What turns texts into vectors: the built-in model, or a server."""
 
@@ -337,6 +368,7 @@ class Settings(BaseSettings):
     tiers: Tiers = Tiers()
     retention: Retention = Retention()
     graph: Graph = Graph()
+    qdrant: Qdrant = Qdrant()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 

@@ -35,15 +35,20 @@ def open_indexes(
     metrics = telemetry.engines
     embedder = _embedder(settings.embeddings, telemetry) if settings.index.vectors else None
     search = _search(settings, metrics)
-    elsewhere = [] if search is None else ["text", "vectors"]
-    if settings.graph.url is not None:
-        elsewhere.append("graph")
+    elsewhere = {
+        "text": search is not None,
+        "vectors": search is not None or settings.qdrant.address is not None,
+        "graph": settings.graph.url is not None,
+    }
     return Indexes(
         text=_text(folder, search, clock) if settings.index.text else None,
-        vectors=None if embedder is None else _vectors(folder, search, clock, embedder),
+        vectors=None
+        if embedder is None
+        else _qdrant(settings, metrics, clock, embedder)
+        or _vectors(folder, search, clock, embedder),
         graph=_graph(settings, folder, metrics, clock) if settings.index.graph else None,
         embedder=embedder,
-        health=IndexHealth(elsewhere),
+        health=IndexHealth([name for name, there in elsewhere.items() if there]),
     )
 
 
@@ -64,6 +69,21 @@ def _vectors(
     from analect.index.opensearch import OpenSearchVectorIndex
 
     return OpenSearchVectorIndex(search, clock, model=model, dimension=dimension)
+
+
+def _qdrant(
+    settings: Settings, metrics: EngineMetrics, clock: Clock, embedder: Embedder
+) -> VectorIndex | None:
+    """The vectors in the Qdrant that is set, if one is."""
+    if settings.qdrant.address is None:
+        return None
+    try:
+        from analect.index.breaker import Breaker
+        from analect.index.qdrant import QdrantServer, QdrantVectorIndex
+    except ModuleNotFoundError as error:
+        raise _without_extra("qdrant.url") from error
+    server = QdrantServer.of(settings.qdrant, Breaker("qdrant", metrics))
+    return QdrantVectorIndex(server, clock, model=embedder.model, dimension=embedder.dimension)
 
 
 def _graph(settings: Settings, folder: Path, metrics: EngineMetrics, clock: Clock) -> GraphIndex:
