@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 KEEP ?= 0
 
-.PHONY: help setup demo test test-unit lint format bench bench-faults clean
+.PHONY: help setup demo test test-unit lint format bench bench-faults clean bench-operator
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ format: setup ## Format and mend what can be mended
 
 bench: setup ## The table of speed and size: what was measured beside what is asked
 	$(BIN)/python -m benchmarks
+
+bench-operator: setup ## The operator with 1,000 stores on a real API server
+	$(BIN)/python -m benchmarks.operator_cluster
 
 bench-faults: setup ## The long campaign: hundreds of real kills under load
 	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/acceptance -m faults -rP --timeout 3600

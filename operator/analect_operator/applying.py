@@ -62,7 +62,9 @@ class Applier:
         Raises:
             ApiError: the first refusal, after all others were tried.
         """
-        differing = [one for one in plan.manifests if self._differs(Ref.of(one), plan)]
+        differing = [
+            one for one in plan.manifests if self._differs(ref := Ref.of(one), plan.digests[ref])
+        ]
         results = await asyncio.gather(
             *(self._apply(one, plan, owner, drifted=known) for one in differing),
             return_exceptions=True,
@@ -80,11 +82,10 @@ class Applier:
                 raise result
         return bool(differing or surplus)
 
-    def settled(self, plan: Plan, owner: str) -> bool:
+    def settled(self, digests: Mapping[Ref, str], owner: str) -> bool:
         """Whether nothing differs."""
-        return not any(self._differs(ref, plan) for ref in plan.digests) and all(
-            ref in plan.digests or ref.kind in _NEVER_DELETED
-            for ref, _child in self._children.of(owner)
+        return not any(self._differs(ref, wanted) for ref, wanted in digests.items()) and all(
+            ref in digests or ref.kind in _NEVER_DELETED for ref, _child in self._children.of(owner)
         )
 
     async def ensure(self, manifest: dict[str, Any]) -> Child:
@@ -95,13 +96,12 @@ class Applier:
         async with self._slots:
             return self._children.applied(await self._api.apply(manifest))
 
-    def _differs(self, ref: Ref, plan: Plan) -> bool:
+    def _differs(self, ref: Ref, wanted: str) -> bool:
         live = self._children.get(ref)
         if live is None:
             return True
         if live.deleting:
             return False
-        wanted = plan.digests[ref]
         return live.digest != wanted and self._accepted.get(ref) != (wanted, live.digest)
 
     async def _apply(

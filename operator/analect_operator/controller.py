@@ -7,12 +7,14 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
 
 from analect_operator.api import Api
 from analect_operator.applying import Applier
+from analect_operator.asking import Asker
 from analect_operator.build.site import MANAGER, Cluster
 from analect_operator.children import Child, Children
 from analect_operator.errors import ApiError
@@ -66,7 +68,9 @@ class Controller:
         ref = Ref(options.namespace, "Lease", options.lease)
         self.lease = Lease(self.api, ref, options.identity, self.wall, self.metrics)
         self.api.guard(self.lease.remaining)
-        reporter = Reporter(self.api, self.world, options.identity, self.wall)
+        reporter = Reporter(
+            self.api, partial(self.observe, gone=False), options.identity, self.wall
+        )
         applier = Applier(self.api, self.children, self.metrics)
         self.stores = Reconciler(
             api=self.api,
@@ -143,11 +147,18 @@ class Controller:
             await informer.synced.wait()
         await self._sweep()
         log.info("synced", kinds=len(self.informers))
+        if self.options.poll_seconds:
+            self._spawn(self._ask())
         self._workers = [self._spawn(self._work()) for _ in range(self.options.workers)]
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             with suppress(ApiError):
                 await self._sweep()
+
+    async def _ask(self) -> None:
+        await self.lease.leading()
+        asker = Asker(self.api, self.world, self.stores, self.queue, self.metrics, self.options)
+        await asker.run()
 
     async def _discover(self) -> None:
         """Which kinds there are beside those of Kubernetes itself."""

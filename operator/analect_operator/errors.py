@@ -27,11 +27,6 @@ class ApiError(OperatorError):
         self.retry_after = retry_after
 
     @property
-    def transient(self) -> bool:
-        """Whether the same call may succeed later without anybody changing anything."""
-        return self.code == 0 or self.code == 429 or self.code >= 500  # noqa: PLR1714
-
-    @property
     def missing(self) -> bool:
         """Whether there is no such object, or no such kind."""
         return self.code == 404

@@ -14,6 +14,7 @@ from analect_operator.conditions import Verdict, no, yes
 from analect_operator.resources import Ref
 
 _TITLE = "MigrationsApplied"
+_FAILED = "MigrationFailed"
 _NUMBERS = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)$")
 
 
@@ -63,6 +64,11 @@ def decide(site: Site, status: Mapping[str, Any], children: Children) -> Decisio
     return Decision(*keep, job, no(_TITLE, "Running", f"migrations of {wanted} are under way"))
 
 
+def failed_job(decision: Decision, site: Site) -> Ref | None:
+    """The Job whose last words explain the verdict."""
+    return Ref.of(migration(site)) if decision.verdict.reason == _FAILED else None
+
+
 def _failed(site: Site, child: Child, before: str | None) -> Verdict:
     name = migration(site)["metadata"]["name"]
     kept = f"pods stay at {before}" if before else "no pods are started"
@@ -70,7 +76,7 @@ def _failed(site: Site, child: Child, before: str | None) -> Verdict:
         f"migrations of {site.image} failed ({child.facts.message}); {kept}. See `kubectl logs "
         f"job/{name}`; it is tried again in five minutes, or at once when the job is deleted"
     )
-    return no(_TITLE, "MigrationFailed", text)
+    return no(_TITLE, _FAILED, text)
 
 
 def _up(child: Child | None) -> bool:

@@ -19,8 +19,8 @@ from analect_operator.build.workloads import SERVING, worker
 from analect_operator.children import Children
 from analect_operator.conditions import Verdict, no
 from analect_operator.errors import ApiError
-from analect_operator.migrating import Decision, decide
-from analect_operator.policies import governing
+from analect_operator.migrating import Decision, decide, failed_job
+from analect_operator.policies import governing, termination_message
 from analect_operator.reporting import Reporter
 from analect_operator.resources import Ref
 from analect_operator.runs import runs
@@ -34,18 +34,20 @@ log = structlog.get_logger(__name__)
 
 PAUSED = f"{GROUP}/paused"
 _ASKED = ("Answers", "NotReady")
+_PASSING = (0, 429)
+"""The API server is away, or asks for patience: nothing to tell anybody."""
 _UNASKED = ("NotAsked", "PodReady")
 Body = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Memory:
-    """What is kept of a store between two looks: its plan and what it was made from, what the
-    dispatcher said, and how many workers the backlog asks for.
+    """What is kept of a store between two looks: the hashes of its children and what they
+    were made from, what the dispatcher said, and how many workers the backlog asks for.
     """
 
     inputs: Any = None
-    plan: Plan | None = None
+    digests: Mapping[Ref, str] = field(default_factory=dict)
     engines: Mapping[str, EngineState] | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
 
@@ -81,7 +83,9 @@ class Reconciler:
             return
         memory = self.memories.setdefault(ref, Memory())
         asked = self._site(body, spec, memory)
-        decision = decide(asked, body.get("status", {}), self.children)
+        decision = await self._explained(
+            decide(asked, body.get("status", {}), self.children), asked
+        )
         site = replace(asked, image=decision.image, running=decision.running)
         if body["metadata"].get("annotations", {}).get(PAUSED) == "true":
             await self._report(body, site, decision, memory, paused=True)
@@ -89,7 +93,7 @@ class Reconciler:
         try:
             await self._settle(body, site, decision, memory)
         except ApiError as error:
-            if not error.transient:
+            if error.code not in _PASSING:
                 await self._refused(body, site, decision, memory, error)
             raise
         await self._report(body, site, decision, memory, paused=False)
@@ -131,14 +135,32 @@ class Reconciler:
         if self.secrets.keys(site.namespace, site.secret) is None:
             await self._generate(site)
         policy = governing(self.world, Ref.of(body))
-        inputs = (body["metadata"]["generation"], site, policy)
-        known = memory.plan is not None and memory.inputs == inputs
-        if not known:
-            memory.plan, memory.inputs = Plan.of(built(site, policy)), inputs
-        assert memory.plan is not None  # noqa: S101  (made just now)
-        await self.applier.settle(memory.plan, site.uid, known=known)
+        inputs = (
+            body["metadata"]["generation"],
+            site.image,
+            (site.running, site.writers_stopped),
+            tuple(site.secrets.items()),
+            tuple(site.workers.items()),
+            (site.cluster, policy),
+        )
+        known = memory.inputs == inputs
+        if not known or not self.applier.settled(memory.digests, site.uid):
+            # Made again rather than kept: a thousand stores are a hundred megabytes of manifests.
+            plan = Plan.of(built(site, policy))
+            await self.applier.settle(plan, site.uid, known=known)
+            memory.inputs, memory.digests = inputs, plan.digests
         if decision.job is not None:
             await self.applier.ensure(decision.job)
+
+    async def _explained(self, decision: Decision, asked: Site) -> Decision:
+        """With the last words of a migration that failed."""
+        job = failed_job(decision, asked)
+        child = self.children.get(job) if job is not None else None
+        if child is None:
+            return decision
+        said = await termination_message(self.api, asked.namespace, child.uid)
+        verdict = replace(decision.verdict, message=f"{decision.verdict.message} {said}".strip())
+        return replace(decision, verdict=verdict)
 
     async def _generate(self, site: Site) -> None:
         """Made once; one that is there stays as it is."""

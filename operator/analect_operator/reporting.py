@@ -12,7 +12,7 @@ from analect_operator.conditions import Verdict, changes, merged
 from analect_operator.errors import ApiError
 from analect_operator.specs.base import GROUP, VERSION
 from analect_operator.times import rfc3339, rfc3339_micro
-from analect_operator.world import World, conditions
+from analect_operator.world import conditions
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +24,19 @@ _EXPECTED = frozenset(
 
 
 class Reporter:
-    """Writes statuses and Events. ``wall`` gives microseconds since 1970."""
+    """Writes statuses and Events. ``wall`` gives microseconds since 1970; ``written`` hears of
+    what a status became, as if the watch had told.
+    """
 
-    def __init__(self, api: Api, world: World, identity: str, wall: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        written: Callable[[dict[str, Any]], None],
+        identity: str,
+        wall: Callable[[], int],
+    ) -> None:
         self._api = api
-        self._world = world
+        self._written = written
         self._identity = identity[:128]
         self._wall = wall
 
@@ -55,7 +63,7 @@ class Reporter:
                 "status": status,
             }
         )
-        self._world.observe(answer, gone=False)
+        self._written(answer)
         for one in changes(before, after):
             if before or one["type"] == "Ready":
                 await self._event(body, one)

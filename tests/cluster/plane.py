@@ -86,6 +86,14 @@ class Api:
             raise Refused(error.code, error.read().decode()) from None
         return json.loads(text) if text.startswith("{") else {"text": text}
 
+    def watch(self, path: str) -> Any:
+        """The open answer to a watch: a line an event."""
+        request = urllib.request.Request(
+            f"{self._server}{path}?watch=true&timeoutSeconds=3600",
+            headers={"Authorization": f"Bearer {self._token}"},
+        )
+        return urllib.request.urlopen(request, context=self._tls)
+
     def get(self, path: str) -> dict[str, Any] | None:
         try:
             return self.call("GET", path)

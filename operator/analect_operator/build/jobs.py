@@ -16,6 +16,7 @@ from analect_operator.specs.retention import RetentionSpec
 RETENTION = "/etc/analect/retention"
 SUBJECT = "/run/analect/subject"
 _RETRIES = 2
+_TERMINAL_CODES = (2, 4)
 _KEPT_SECONDS = 86400
 _DEADLINE_SECONDS = 3600
 _MIGRATION_KEPT_SECONDS = 300
@@ -177,6 +178,19 @@ def _job(site: Site, run: Run) -> Manifest:
         }
     return {
         "backoffLimit": _RETRIES,
+        # What `analect` says will not work like this is not tried again.
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": "analect",
+                        "operator": "In",
+                        "values": [*_TERMINAL_CODES],
+                    },
+                }
+            ]
+        },
         "ttlSecondsAfterFinished": _KEPT_SECONDS,
         "template": template,
     }

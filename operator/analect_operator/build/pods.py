@@ -59,6 +59,7 @@ def template(
     } | placed(site, component)
     if job:
         spec["restartPolicy"] = "Never"
+        container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     annotations = {
         **common.annotations,
         f"{GROUP}/settings": _digest(env.settings(site)),

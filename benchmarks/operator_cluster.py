@@ -1,0 +1,280 @@
+"""The operator on a real API server: the table of speed and size, what was measured beside what
+is asked.
+
+    python -m benchmarks.operator_cluster [--stores 1000]
+
+etcd, API server, controller-manager, scheduler and the operator share this machine; pods are
+faked by kwok. Needs Go once, to build the control plane.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from tests.cluster import binary
+from tests.cluster.operators import EXTERNAL, Operators, Place, Running, operators
+from tests.cluster.plane import Plane, wait_for
+
+ROOT = Path(__file__).parents[1]
+IDLE_SECONDS = 60
+SPEC = EXTERNAL | {
+    # One pod a store: more would measure kwok.
+    "ingest": {"replicas": 0},
+    "query": {"replicas": 0},
+    "processors": [{"name": name, "replicas": 0} for name in ("text", "vectors", "graph")],
+    "objectStore": {"url": "s3://bucket/prefix"},
+    "backup": {},
+    "archive": {},
+    "networkPolicy": {"enabled": True},
+}
+ROWS = (
+    ("change_p50", "change of a spec to its child changed, P50", "ms", 100),
+    ("change_p99", "the same, P99", "ms", 300),
+    ("cold", "cold start, all converged", "s", 5),
+    ("cold_writes", "writes of a cold start, but the Lease", "", 0),
+    ("idle_writes", f"writes in {IDLE_SECONDS} s when nothing changes, but the Lease", "", 0),
+    ("edit_p99", "an edited child mended, P99", "ms", 300),
+    ("delete_p99", "a deleted child made again, P99", "ms", 300),
+    ("memory", "memory", "MiB", 150),
+    ("hundred", "100 more stores at once, all children there", "s", 8),
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stores", type=int, default=1000)
+    stores: int = parser.parse_args().stores
+    with tempfile.TemporaryDirectory(prefix="analect-bench-operator-") as folder:
+        plane = Plane(binary.ensure(), Path(folder) / "plane", ROOT / "crds")
+        try:
+            plane.start()
+            plane.start_kwok()
+            plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "bench"}})
+            with operators(plane, Path(folder)) as fleet:
+                found = measured(plane, fleet, stores)
+        finally:
+            plane.stop()
+    print(f"{stores} stores, {found.pop('children'):.0f} children each\n")
+    print(f"{'':60}{'asked':>10}{'seen':>12}")
+    for name, title, unit, asked in ROWS:
+        seen = found[name]
+        mark = "" if seen <= asked else "  above"
+        print(f"{title:60}{f'<= {asked} {unit}':>14}{f'{seen:,.1f} {unit}':>14}{mark}")
+
+
+def measured(plane: Plane, fleet: Operators, stores: int) -> dict[str, float]:
+    """Every figure."""
+    place = Place(plane, "bench")
+    first = fleet.ready()
+    began = time.monotonic()
+    make(place, range(stores))
+    settled(first, stores)
+    print(f"{stores} stores made and converged in {time.monotonic() - began:.0f} s", flush=True)
+    children = len(owned(place)) / stores
+    first.terminate()
+    second = fleet.start()
+    began = time.monotonic()
+    wait_for(
+        lambda: alive(second) and looks(second) >= stores and at_rest(second),
+        what="all looked at",
+        deadline=120,
+    )
+    found = {"children": children, "cold": time.monotonic() - began}
+    found["cold_writes"] = second.writes()
+    before = second.writes()
+    time.sleep(IDLE_SECONDS)
+    found["idle_writes"] = second.writes() - before
+    found["memory"] = resident(second)
+    with Watched(plane) as seen:
+        changes = [one(seen, place, number, change) for number in sample(stores)]
+        edits = [one(seen, place, number, edit) for number in sample(stores)]
+        deletes = [one(seen, place, number, delete) for number in sample(stores)]
+    found["change_p50"] = statistics.median(changes)
+    found["change_p99"] = p99(changes)
+    found["edit_p99"] = p99(edits)
+    found["delete_p99"] = p99(deletes)
+    found["hundred"] = hundred(place, stores, children)
+    return found
+
+
+def make(place: Place, numbers: range) -> None:
+    """Stores that say their migrations are through, so that their children are all there is."""
+
+    def one(number: int) -> None:
+        place.store(f"store-{number}", SPEC)
+        status = {"status": {"migratedVersion": SPEC["image"]}}
+        path = place.path("analysisstores", f"store-{number}")
+        place.plane.api.merge(f"{path}/status", status)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, numbers))
+
+
+def settled(running: Running, stores: int) -> None:
+    """Wait until nothing is written any more."""
+
+    def calm() -> bool:
+        before = running.writes()
+        time.sleep(3)
+        return at_rest(running) and running.writes() == before and looks(running) >= stores
+
+    wait_for(calm, what="converged", deadline=1800)
+
+
+def alive(running: Running) -> bool:
+    """Whether it answers yet."""
+    try:
+        return running.leads()
+    except OSError:
+        return False
+
+
+def at_rest(running: Running) -> bool:
+    """Whether nothing waits."""
+    return running.metric("analect_operator_queue_entries") == 0
+
+
+def looks(running: Running) -> float:
+    """How many looks at stores ended well."""
+    name = "analect_operator_reconciles_total"
+    return running.metric(name, kind="AnalysisStore", outcome="done")
+
+
+def owned(place: Place) -> list[str]:
+    """Everything that carries the operator's label."""
+    paths = [
+        place.path(kind)
+        for kind in (
+            "deployments",
+            "services",
+            "configmaps",
+            "serviceaccounts",
+            "cronjobs",
+            "poddisruptionbudgets",
+            "networkpolicies",
+            "persistentvolumeclaims",
+        )
+    ]
+    query = "?labelSelector=app.kubernetes.io/managed-by%3Danalect-operator"
+    return [
+        item["metadata"]["name"] for path in paths for item in place.plane.api.items(path + query)
+    ]
+
+
+def resident(running: Running) -> float:
+    """MiB in memory."""
+    text = Path(f"/proc/{running.process.pid}/status").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def sample(stores: int) -> list[int]:
+    """A hundred stores."""
+    return random.Random(7).sample(range(stores), min(100, stores))
+
+
+def p99(values: list[float]) -> float:
+    """In milliseconds, as given."""
+    return sorted(values)[int(len(values) * 0.99) - 1]
+
+
+class Watched:
+    """Deployments as they change: when each was last seen, with what."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._news = threading.Condition()
+        self._live: dict[str, dict[str, Any] | None] = {}
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._answer = self._plane.api.watch("/apis/apps/v1/namespaces/bench/deployments")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+
+    def until(self, name: str, right: Callable[[dict[str, Any] | None], bool]) -> None:
+        """Wait until the Deployment is so."""
+        with self._news:
+            assert self._news.wait_for(lambda: right(self._live.get(name)), timeout=30)
+
+    def _follow(self) -> None:
+        try:
+            for line in self._answer:
+                event = json.loads(line)
+                item = event["object"]
+                with self._news:
+                    gone = event["type"] == "DELETED"
+                    self._live[item["metadata"]["name"]] = None if gone else item
+                    self._news.notify_all()
+        except (OSError, ValueError, AttributeError):
+            return  # closed at the end of the block
+
+
+def change(place: Place, number: int) -> Callable[[dict[str, Any] | None], bool]:
+    """Another spec; what its child must be."""
+    cpu = f"{random.Random(number).randint(101, 899)}m"
+    place.change(f"store-{number}", {"query": {"resources": {"cpu": cpu}}})
+
+    def right(item: dict[str, Any] | None) -> bool:
+        if item is None:
+            return False
+        container = item["spec"]["template"]["spec"]["containers"][0]
+        return container.get("resources", {}).get("requests", {}).get("cpu") == cpu
+
+    return right
+
+
+def edit(place: Place, number: int) -> Callable[[dict[str, Any] | None], bool]:
+    """Somebody edits a child."""
+    path = place.path("deployments", f"store-{number}-query")
+    answer = place.plane.api.merge(path, {"spec": {"replicas": 1}})
+    generation = answer["metadata"]["generation"]
+    return lambda item: (
+        item is not None
+        and item["metadata"]["generation"] > generation
+        and item["spec"]["replicas"] == 0
+    )
+
+
+def delete(place: Place, number: int) -> Callable[[dict[str, Any] | None], bool]:
+    """Somebody deletes a child."""
+    path = place.path("deployments", f"store-{number}-query")
+    uid = (place.plane.api.get(path) or {})["metadata"]["uid"]
+    place.plane.api.delete(path)
+    return lambda item: item is not None and item["metadata"]["uid"] != uid
+
+
+def one(seen: Watched, place: Place, number: int, act: Callable[..., Any]) -> float:
+    """Milliseconds from the answer to what was done until the child is right."""
+    right = act(place, number)
+    began = time.monotonic()
+    seen.until(f"store-{number}-query", right)
+    return (time.monotonic() - began) * 1000
+
+
+def hundred(place: Place, stores: int, children: float) -> float:
+    """Seconds until 100 more stores have all their children."""
+    before = len(owned(place))
+    began = time.monotonic()
+    make(place, range(stores, stores + 100))
+    wanted = before + 100 * children
+    wait_for(lambda: len(owned(place)) >= wanted, what="all children", deadline=120)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the dispatcher of a store says: engines in words, workers by the backlog."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.operators import EXTERNAL, Operators, Place, operators
+from tests.cluster.plane import Plane, wait_for
+
+
+class Dispatcher:
+    """Stands where the Service of a dispatcher would: one answer for every store."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, Any] = {"processors": {}, "indexes": {}, "queues": {}}
+        self.keys: list[str] = []
+
+
+@contextmanager
+def answering(dispatcher: Dispatcher) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            dispatcher.keys.append(self.headers["authorization"].removeprefix("Bearer "))
+            body = json.dumps(dispatcher.status).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def fleet(plane: Plane, tmp_path: Path) -> Iterator[Operators]:
+    with operators(plane, tmp_path) as made:
+        yield made
+
+
+def test_engines_in_words_and_workers_by_the_backlog(
+    fleet: Operators, plane: Plane, namespace: str
+) -> None:
+    place = Place(plane, namespace)
+    dispatcher = Dispatcher()
+    scaled = {"name": "text", "autoscaling": {"min": 1, "max": 4, "targetBacklog": 10}}
+    with answering(dispatcher) as address:
+        running = fleet.ready(
+            poll_seconds="0.1", namespaces=namespace, service_url=f"{address}/{{service}}"
+        )
+        place.store("demo", EXTERNAL | {"processors": [scaled]})
+        place.says("demo", "SearchReady", "True", "Answers")
+        refused = "https://search:9200 refused the password"
+        dispatcher.status["indexes"] = {"text": {"state": "unavailable", "problem": refused}}
+        found = place.says("demo", "SearchReady", "False", "NotReady")
+        assert found["message"] == refused
+        assert refused in place.says("demo", "Ready", "False")["message"]
+        dispatcher.status["indexes"] = {}
+        place.ready("demo")
+
+        def workers() -> int:
+            body = place.get("deployments", "demo-worker-text") or {}
+            return int(body["spec"]["replicas"])
+
+        assert workers() == 1
+        dispatcher.status["processors"] = {"text": {"entries": 35}}
+        wait_for(lambda: workers() == 4, what="more workers at once")
+        assert running.metric("analect_operator_store_backlog_entries", store="demo") == 35
+        # After a restart it goes on from the workers there are.
+        running.terminate()
+        fleet.ready(poll_seconds="0.1", namespaces=namespace, service_url=f"{address}/{{service}}")
+        dispatcher.status["processors"] = {"text": {"entries": 3}}
+        wait_for(lambda: workers() == 3, what="one less at a time")
+        wait_for(lambda: workers() == 1, what="down to the least")
+    secret = place.get("secrets", "demo-generated") or {}
+    assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}

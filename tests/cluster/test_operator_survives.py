@@ -1,0 +1,249 @@
+"""Leaders killed, an API server that goes and comes, compaction, lost namespaces, old CRDs."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import ROOT
+from tests.cluster.operators import Operators, Place, operators
+from tests.cluster.plane import Plane, wait_for
+
+
+@pytest.fixture
+def fleet(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
+    with operators(plane, tmp_path_factory.mktemp("operators")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(plane: Plane, namespace: str) -> Place:
+    return Place(plane, namespace)
+
+
+def replicas(place: Place) -> Any:
+    return (place.get("deployments", "demo-query") or {}).get("spec", {}).get("replicas")
+
+
+def test_a_leader_that_is_told_to_stop_hands_over_at_once(fleet: Operators, place: Place) -> None:
+    first = fleet.ready()
+    wait_for(first.leads, what="the first leads", deadline=15)
+    second = fleet.ready()
+    assert not second.leads()
+    place.store("demo")
+    place.ready("demo")
+    first.process.terminate()
+    began = time.monotonic()
+    wait_for(second.leads, what="the second leads", deadline=2)
+    assert time.monotonic() - began <= 1.0
+    assert first.process.wait(timeout=5) == 0
+    place.change("demo", {"query": {"replicas": 3}})
+    wait_for(lambda: replicas(place) == 3, what="the second works")
+
+
+def test_a_leader_that_is_killed_is_replaced(fleet: Operators, place: Place) -> None:
+    first = fleet.ready()
+    wait_for(first.leads, what="the first leads", deadline=15)
+    second = fleet.ready()
+    first.kill()
+    place.store("demo")
+    began = time.monotonic()
+    wait_for(second.leads, what="the second leads", deadline=15)
+    assert time.monotonic() - began <= 12.0
+    place.ready("demo")
+
+
+def test_a_leader_that_sleeps_writes_nothing_when_it_wakes(fleet: Operators, place: Place) -> None:
+    import signal
+
+    first = fleet.ready()
+    wait_for(first.leads, what="the first leads", deadline=15)
+    second = fleet.ready()
+    first.process.send_signal(signal.SIGSTOP)
+    place.store("demo")
+    wait_for(second.leads, what="the second leads", deadline=15)
+    place.ready("demo")
+    before = first.log.read_text().count("mended")
+    first.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: not first.leads(), what="the first knows")
+    assert first.writes() == 0
+    assert first.log.read_text().count("mended") == before
+
+
+def test_the_api_server_goes_and_comes_back(fleet: Operators, place: Place, plane: Plane) -> None:
+    running = fleet.ready()
+    place.store("demo")
+    place.ready("demo")
+    plane.kill("apiserver")
+    plane.start_api_server()
+    place.plane.api.delete(place.path("deployments", "demo-query"))
+    wait_for(lambda: replicas(place) == 2, what="a child deleted meanwhile is made again")
+    assert running.process.poll() is None
+
+
+def test_what_is_deleted_while_nobody_looks(fleet: Operators, place: Place) -> None:
+    first = fleet.ready()
+    place.store("demo")
+    place.ready("demo")
+    first.kill()
+    place.plane.api.delete(place.path("deployments", "demo-query"))
+    place.plane.api.delete(place.path("services", "demo-ingest"))
+    fleet.ready()
+    wait_for(lambda: replicas(place) == 2, what="the Deployment is made again")
+    wait_for(lambda: "demo-ingest" in place.names("services"), what="the Service too")
+
+
+def test_compaction(fleet: Operators, place: Place, plane: Plane) -> None:
+    """etcd forgets the versions that a watch would go on from: 410 Gone."""
+    running = fleet.ready()
+    place.store("demo")
+    place.ready("demo")
+
+    def etcd(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(plane.etcd_url + path, json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    revision = etcd("/v3/kv/range", {"key": "AA=="})["header"]["revision"]
+    plane.pause("apiserver")
+    etcd("/v3/kv/compaction", {"revision": revision, "physical": True})
+    plane.resume("apiserver")
+    plane.kill("apiserver")
+    plane.start_api_server()
+    place.change("demo", {"query": {"replicas": 4}})
+    wait_for(lambda: replicas(place) == 4, what="it goes on")
+    assert running.process.poll() is None
+
+
+def test_a_namespace_that_goes_takes_nothing_with_it(
+    fleet: Operators, place: Place, plane: Plane
+) -> None:
+    running = fleet.ready()
+    place.store("demo")
+    place.ready("demo")
+    name = f"{place.name}-b"
+    plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    other = Place(plane, name)
+    other.store("demo")
+    plane.api.delete(f"/api/v1/namespaces/{name}")
+    place.change("demo", {"query": {"replicas": 3}})
+    wait_for(lambda: replicas(place) == 3, what="the others are looked after")
+    wait_for(lambda: plane.api.get(f"/api/v1/namespaces/{name}") is None, what="it is gone")
+    assert running.process.poll() is None
+
+
+def test_a_crd_that_goes_and_comes_back(fleet: Operators, place: Place, plane: Plane) -> None:
+    running = fleet.ready()
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    body = yaml.safe_load((ROOT / "crds" / "erasures.yaml").read_text())
+    name = body["metadata"]["name"]
+    plane.api.delete(f"{path}/{name}")
+    wait_for(lambda: plane.api.get(f"{path}/{name}") is None, what="the CRD is gone")
+    place.store("demo")
+    place.ready("demo")
+    plane.api.apply(path, body)
+    wait_for(lambda: plane._established(f"{path}/{name}"), what="the CRD is back")
+    assert running.process.poll() is None
+
+
+def test_a_crd_of_the_version_before(fleet: Operators, place: Place, plane: Plane) -> None:
+    """Fields that it does not know are absent; defaults that it did not fill in are ours."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    body = yaml.safe_load((ROOT / "crds" / "analysisstores.yaml").read_text())
+    spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for field in ("networkPolicy", "deletionPolicy", "dispatcher", "monitoring"):
+        del spec["properties"][field]
+    plane.api.apply(path, body)
+    try:
+        fleet.ready()
+        place.store("demo")
+        place.ready("demo")
+    finally:
+        plane.api.apply(path, yaml.safe_load((ROOT / "crds" / "analysisstores.yaml").read_text()))
+
+
+def test_a_webhook_that_times_out_is_named_and_outlived(
+    fleet: Operators, place: Place, plane: Plane
+) -> None:
+    fleet.ready()
+    hook = {
+        "metadata": {"name": place.name},
+        "webhooks": [
+            {
+                "name": "slow.example.org",
+                "clientConfig": {"url": "https://192.0.2.1/"},
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["*"],
+                        "resources": ["services"],
+                    }
+                ],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.name}},
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "timeoutSeconds": 1,
+            }
+        ],
+    }
+    hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    plane.api.call("POST", hooks, hook)
+    try:
+        place.store("demo")
+        wait_for(
+            lambda: "demo-keys" in place.names("persistentvolumeclaims"), what="other children"
+        )
+        wait_for(
+            lambda: "webhook" in place.condition("demo", "Ready").get("message", ""),
+            what="the webhook is named",
+        )
+    finally:
+        plane.api.delete(f"{hooks}/{place.name}")
+    place.ready("demo")
+
+
+def test_admission_that_refuses_is_named(fleet: Operators, place: Place, plane: Plane) -> None:
+    fleet.ready()
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    bindings = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["configmaps"],
+    }
+    policy = {
+        "metadata": {"name": place.name},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [rule],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.name}},
+            },
+            "validations": [
+                {"expression": "!('data' in object)", "message": "no data in ConfigMaps here"}
+            ],
+        },
+    }
+    plane.api.call("POST", policies, policy)
+    bound = {"policyName": place.name, "validationActions": ["Deny"]}
+    plane.api.call("POST", bindings, {"metadata": {"name": place.name}, "spec": bound})
+    try:
+        place.store("demo")
+        wait_for(
+            lambda: (
+                "no data in ConfigMaps here" in place.condition("demo", "Ready").get("message", "")
+            ),
+            what="the refusal stands in the condition",
+        )
+    finally:
+        plane.api.delete(f"{bindings}/{place.name}")
+        plane.api.delete(f"{policies}/{place.name}")
+    place.ready("demo")

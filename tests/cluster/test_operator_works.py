@@ -1,0 +1,178 @@
+"""Retention policies, backups, restores and erasures as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.operators import EXTERNAL, Operators, Place, Running, operators
+from tests.cluster.plane import Plane, wait_for
+
+BACKED = EXTERNAL | {"objectStore": {"url": "s3://bucket/prefix"}, "backup": {}}
+STORE = {"storeRef": {"name": "demo"}}
+RULES = [{"name": "all", "hotDays": 30, "warmDays": 365}]
+
+
+def saying(spec: dict[str, Any], message: str) -> dict[str, Any]:
+    """The fake node lets the pods of this store's jobs leave this message."""
+    return spec | {"podTemplate": {"annotations": {"test/message": message}}}
+
+
+@pytest.fixture(scope="module")
+def fleet(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
+    with operators(plane, tmp_path_factory.mktemp("operators")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def operator(fleet: Operators) -> Running:
+    return fleet.ready()
+
+
+@pytest.fixture
+def place(plane: Plane, namespace: str, operator: Running) -> Place:
+    return Place(plane, namespace)
+
+
+def status(place: Place, plural: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = (place.get(plural, name) or {}).get("status") or {}
+    return found
+
+
+def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
+    summary = '{"archived": 5, "compressed": 3, "deleted": 2, "bytes_freed": 4096}'
+    place.create("RetentionPolicy", "retentionpolicies", "keep", STORE | {"rules": RULES})
+    missing = place.says("keep", "Accepted", "False", "StoreMissing", plural="retentionpolicies")
+    assert "create it" in missing["message"]
+    place.store("demo", saying(EXTERNAL, summary))
+    place.says("keep", "Accepted", "True", plural="retentionpolicies")
+    place.ready("demo")
+    wait_for(lambda: "demo-retention" in place.names("cronjobs"), what="the CronJob")
+    config = place.get("configmaps", "demo-retention") or {}
+    assert '"hotDays": 30' in config["data"]["policy.json"]
+    cron_job = place.get("cronjobs", "demo-retention") or {}
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": "demo-retention",
+        "uid": cron_job["metadata"]["uid"],
+        "controller": True,
+    }
+    template = cron_job["spec"]["jobTemplate"]
+    meta = {
+        "name": "demo-retention-now",
+        "labels": template["metadata"]["labels"],
+        "ownerReferences": [owner],
+    }
+    place.plane.api.call("POST", place.path("jobs"), {"metadata": meta, "spec": template["spec"]})
+    run = wait_for(
+        lambda: status(place, "retentionpolicies", "keep").get("lastRun"), what="the last run"
+    )
+    assert run["outcome"] == "Succeeded"
+    assert (run["archived"], run["compressed"], run["deleted"], run["bytesFreed"]) == (
+        5,
+        3,
+        2,
+        4096,
+    )
+    wait_for(
+        lambda: (
+            [one["outcome"] for one in status(place, "analysisstores", "demo").get("runs", ())]
+            == ["Succeeded"]
+        ),
+        what="the store tells of it too",
+    )
+
+
+def test_a_second_policy_is_refused_and_takes_over_later(place: Place) -> None:
+    place.store("demo")
+    place.create("RetentionPolicy", "retentionpolicies", "a-first", STORE | {"rules": RULES})
+    place.says("a-first", "Accepted", "True", plural="retentionpolicies")
+    place.create(
+        "RetentionPolicy", "retentionpolicies", "b-second", STORE | {"rules": RULES, "dryRun": True}
+    )
+    other = place.says("b-second", "Accepted", "False", "AnotherPolicy", plural="retentionpolicies")
+    assert "a-first" in other["message"]
+    place.plane.api.delete(place.path("retentionpolicies", "a-first"))
+    place.says("b-second", "Accepted", "True", plural="retentionpolicies")
+    place.says("b-second", "Active", "True", "DryRun", plural="retentionpolicies")
+
+
+def test_a_backup_on_demand(place: Place) -> None:
+    place.create("Backup", "backups", "now", STORE)
+    place.says("now", "Accepted", "False", "StoreMissing", plural="backups")
+    place.store("demo", saying(BACKED, '{"id": "b-1"}'))
+    place.says("now", "Complete", "True", plural="backups")
+    found = status(place, "backups", "now")
+    assert (found["phase"], found["result"]) == ("Succeeded", '{"id": "b-1"}')
+    job = next(name for name in place.names("jobs") if "backup" in name)
+    command = (place.get("jobs", job) or {})["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[4:] == [
+        "backup",
+        "create",
+        "s3://bucket/prefix/backups",
+        "--kind",
+        "manual",
+        "--i-have-the-recovery-key",
+    ]
+    place.plane.api.delete(place.path("backups", "now"))
+    wait_for(lambda: job not in place.names("jobs"), what="the job goes with the object")
+
+
+def test_a_failed_work_says_why(place: Place) -> None:
+    place.store("demo", BACKED)
+    place.ready("demo")
+    place.change(
+        "demo",
+        {"image": "analect:broken", "podTemplate": {"annotations": {"test/message": "no key"}}},
+    )
+    failed = place.says("demo", "MigrationsApplied", "False", "MigrationFailed")
+    wait_for(
+        lambda: "no key" in place.condition("demo", "MigrationsApplied")["message"],
+        what="the job's last words",
+    )
+    assert failed["reason"] == "MigrationFailed"
+
+
+def test_writers_rest_while_a_restore_runs(place: Place) -> None:
+    place.store("demo", BACKED)
+    place.ready("demo")
+    place.create("Restore", "restores", "back", STORE)
+    place.says("back", "Complete", "True", plural="restores")
+    events = place.plane.api.items(place.path("events"))
+    assert any(one["reason"] == "Restoring" for one in events)
+    place.ready("demo")
+    assert (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] == 2
+
+
+def test_an_erasure_lets_the_name_go_with_the_final_receipt(place: Place) -> None:
+    place.store("demo", saying(EXTERNAL, '{"state": "final"}'))
+    place.plane.api.call(
+        "POST",
+        place.path("secrets"),
+        {"metadata": {"name": "who"}, "stringData": {"subject": "someone@example.org"}},
+    )
+    ref = {"subjectSecretRef": {"name": "who", "key": "subject"}}
+    place.create("Erasure", "erasures", "gone", STORE | ref)
+    place.says("gone", "Complete", "True", plural="erasures")
+    wait_for(lambda: "who" not in place.names("secrets"), what="the Secret is deleted")
+    job = next(name for name in place.names("jobs") if "erase" in name)
+    assert "someone" not in str(place.get("jobs", job))
+
+
+def test_a_pending_receipt_keeps_the_name(place: Place) -> None:
+    place.store("demo", saying(EXTERNAL, '{"items": [{"state": "pending"}, {"state": "final"}]}'))
+    body = {"metadata": {"name": "who"}, "stringData": {"subject": "someone@example.org"}}
+    place.plane.api.call("POST", place.path("secrets"), body)
+    ref = {"subjectSecretRef": {"name": "who", "key": "subject"}}
+    place.create("Erasure", "erasures", "waits", STORE | ref)
+    place.says("waits", "Complete", "True", plural="erasures")
+    assert "who" in place.names("secrets")
+
+
+def test_finished_work_is_removed_in_time(place: Place) -> None:
+    place.store("demo", BACKED)
+    place.create("Backup", "backups", "short", STORE | {"ttlSecondsAfterFinished": 1})
+    wait_for(lambda: place.get("backups", "short") is None, what="the object is removed")
