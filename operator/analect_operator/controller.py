@@ -133,16 +133,12 @@ class Controller:
                     self.queue.add(Ref.of(body))
 
     async def _begin(self) -> None:
-        await self._discover()
         for resource in CHILDREN:
             self._watch(resource, self.children.observe, _MANAGED)
-        if self.world.cluster.pod_monitors:
-            self._watch(OPTIONAL[2], self.children.observe, _MANAGED)
-        if self.world.cluster.http_routes:
-            self._watch(OPTIONAL[0], self.children.observe, _MANAGED)
         self._watch(SECRETS, self.secrets.observe, _NO_RELEASES)
         selectors = {"fieldSelector": f"metadata.name={self.options.lease}"}
         self._informer(LEASES, self.lease.observe, selectors, self.options.namespace)
+        await self._discovered()
         for informer in self.informers:
             await informer.synced.wait()
         await self._sweep()
@@ -153,7 +149,16 @@ class Controller:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             with suppress(ApiError):
+                await self._discover()
                 await self._sweep()
+
+    async def _discovered(self) -> None:
+        while True:
+            try:
+                return await self._discover()
+            except ApiError as error:
+                log.info("waits for the API server", code=error.code)
+                await asyncio.sleep(1)
 
     async def _ask(self) -> None:
         await self.lease.leading()
@@ -161,19 +166,23 @@ class Controller:
         await asker.run()
 
     async def _discover(self) -> None:
-        """Which kinds there are beside those of Kubernetes itself."""
-        while True:
-            try:
-                found = [
-                    OPTIONAL[i].kind in await self.api.kinds(OPTIONAL[i].api_version)
-                    for i in range(3)
-                ]
-            except ApiError as error:
-                log.info("waits for the API server", code=error.code)
-                await asyncio.sleep(1)
-                continue
-            self.world.cluster = Cluster(http_routes=found[0], keda=found[1], pod_monitors=found[2])
-            return
+        """Which kinds there are beside those of Kubernetes itself; they may come and go.
+
+        Raises:
+            ApiError: the API server does not say.
+        """
+        found = set()
+        for resource in OPTIONAL:
+            if resource.kind in await self.api.kinds(resource.api_version):
+                found.add(resource.kind)
+        watched = {informer.resource.kind for informer in self.informers}
+        for resource in OPTIONAL:
+            if resource.kind in found - watched:
+                self._watch(resource, self.children.observe, _MANAGED)
+        if found != self.world.cluster.kinds:
+            self.world.cluster = Cluster(frozenset(found))
+            for ref in self.world.refs(STORE):
+                self.queue.add(ref)
 
     async def _sweep(self) -> None:
         """Our own resources listed: a deletion or a change that no event told of."""

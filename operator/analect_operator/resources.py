@@ -59,6 +59,7 @@ CHILDREN = tuple(
 OPTIONAL = (
     Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
     Resource("keda.sh/v1alpha1", "ScaledObject", "scaledobjects"),
+    Resource("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications"),
     Resource("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
 )
 """Kinds that a cluster may lack."""

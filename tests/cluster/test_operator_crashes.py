@@ -17,6 +17,12 @@ from analect_operator.settings import OperatorOptions
 from tests.cluster.operators import EXTERNAL, Place
 from tests.cluster.plane import Plane
 
+# A crash leaves connections open: that is what is tested.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 DEADLINE = 30
 SPEC = EXTERNAL | {
     "graph": None,

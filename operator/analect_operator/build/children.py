@@ -22,7 +22,7 @@ def children(site: Site, policy: Policy | None = None) -> list[Manifest]:
         found += embedded(site) if site.embedded else workloads(site)
         found += cron_jobs(site, policy)
     found += network(site)
-    if site.cluster.pod_monitors and site.spec.monitoring.pod_monitor:
+    if "PodMonitor" in site.cluster.kinds and site.spec.monitoring.pod_monitor:
         found.append(_pod_monitor(site))
     return found
 

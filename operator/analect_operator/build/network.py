@@ -21,7 +21,7 @@ def network(site: Site) -> Iterator[Manifest]:
         target = EMBEDDED if site.embedded else role
         if serving.exposure.gateway is None:
             yield _ingress(site, role, target, serving.exposure)
-        elif site.cluster.http_routes:
+        elif "HTTPRoute" in site.cluster.kinds:
             yield _route(site, role, target, serving.exposure)
 
 

@@ -20,9 +20,12 @@ _NO_LABEL = frozenset("/@:")
 class Cluster:
     """What the cluster has beside Kubernetes itself."""
 
-    pod_monitors: bool = False
-    http_routes: bool = False
-    keda: bool = False
+    kinds: frozenset[str] = frozenset()
+
+    @property
+    def keda(self) -> bool:
+        """Whether KEDA scales workers, and the operator does not."""
+        return "ScaledObject" in self.kinds
 
 
 @dataclass(frozen=True, slots=True)

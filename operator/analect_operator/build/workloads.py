@@ -8,7 +8,7 @@ from analect_operator.build import environment as env
 from analect_operator.build import pods
 from analect_operator.build.site import Manifest, Site
 from analect_operator.specs.backends import Resources
-from analect_operator.specs.workloads import Processor, Serving
+from analect_operator.specs.workloads import BacklogAutoscaling, Processor, Serving
 
 SERVING = ("ingest", "query")
 _REPLICAS = 2
@@ -82,7 +82,36 @@ def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
     if processor.batch is not None:
         batch = {"name": "ANALECT_PROCESSING__BATCH_SIZE", "value": str(processor.batch)}
         made["spec"]["template"]["spec"]["containers"][0]["env"].append(batch)
+    if scaled is not None and site.cluster.keda and not still:
+        del made["spec"]["replicas"]
+        yield from _scaled_by_keda(site, processor.name, scaled)
     yield made
+
+
+def _scaled_by_keda(site: Site, processor: str, scaling: BacklogAutoscaling) -> Iterator[Manifest]:
+    """KEDA asks the dispatcher for the backlog, with the operator's key."""
+    component = worker(processor)
+    api, key = "keda.sh/v1alpha1", {"parameter": "token", "name": site.secret, "key": "api-key"}
+    body: Manifest = {"secretTargetRef": [key]}
+    yield site.manifest(api, "TriggerAuthentication", component, component, {"spec": body})
+    address = f"http://{site.called('dispatcher')}.{site.namespace}.svc:{env.PORT}/v1/status"
+    trigger = {
+        "type": "metrics-api",
+        "metadata": {
+            "url": address,
+            "valueLocation": f"processors.{processor}.entries",
+            "targetValue": str(scaling.target_backlog),
+            "authMode": "bearer",
+        },
+        "authenticationRef": {"name": site.called(component)},
+    }
+    body = {
+        "scaleTargetRef": {"name": site.called(component)},
+        "minReplicaCount": scaling.min,
+        "maxReplicaCount": scaling.max,
+        "triggers": [trigger],
+    }
+    yield site.manifest(api, "ScaledObject", component, component, {"spec": body})
 
 
 def _deployment(

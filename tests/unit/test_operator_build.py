@@ -1,0 +1,203 @@
+"""From a spec to manifests, by example."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from analect_operator.asking import engine_states, wanted_workers
+from analect_operator.build.children import children
+from analect_operator.build.environment import settings
+from analect_operator.build.jobs import Policy, backup_place, migration
+from analect_operator.build.site import Cluster, Manifest, Site
+from analect_operator.build.volumes import generated_secret
+from analect_operator.specs.retention import RetentionSpec
+from analect_operator.specs.store import StoreSpec
+from analect_operator.specs.workloads import BacklogAutoscaling
+from analect_operator.works import work_run
+
+FULL: dict[str, Any] = {
+    "database": {
+        "external": {
+            "url": "postgresql://db:5432/analect",
+            "secretRef": {"name": "db", "usernameKey": "user", "passwordKey": "password"},
+            "ca": {"name": "db-ca"},
+        }
+    },
+    "queue": {
+        "external": {
+            "url": "redis://valkey:6379/0",
+            "secretRef": {"name": "valkey", "passwordKey": "password"},
+        }
+    },
+    "search": {"managed": {}},
+    "graph": {"managed": {}},
+    "objectStore": {"url": "s3://bucket/prefix/", "secretRef": {"name": "s3"}},
+    "backup": {},
+    "archive": {},
+    "apiKeys": {"name": "callers", "key": "hashes"},
+}
+
+
+def site(spec: dict[str, Any] | None = None, **more: Any) -> Site:
+    return Site("demo", "team", "uid", StoreSpec.model_validate(spec or FULL), "analect:1", **more)
+
+
+def made(where: Site) -> dict[tuple[str, str], Manifest]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in children(where)}
+
+
+def pods(where: Site) -> list[Manifest]:
+    found = []
+    for one in [*children(where), migration(where)]:
+        spec = one.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec:
+            found.append(spec["template"])
+    return found
+
+
+def container(where: Site, name: str) -> Manifest:
+    pod = made(where)["Deployment", name]["spec"]["template"]["spec"]
+    return dict(pod["containers"][0])
+
+
+def test_every_pod_is_restricted_and_without_a_token() -> None:
+    found = pods(site()) + pods(site({"embedded": {}, "backup": {"volume": {}}}))
+    assert len(found) > 15
+    for pod in found:
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        for one in spec["containers"]:
+            assert one["securityContext"]["allowPrivilegeEscalation"] is False
+            assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_values_of_secrets_come_by_reference_only() -> None:
+    env = {one["name"]: one for one in container(site(), "demo-ingest")["env"]}
+    assert env["PGPASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "db", "key": "password"}
+    assert env["ANALECT_DATABASE_URL"]["value"] == "postgresql://db:5432/analect"
+    assert env["PGSSLMODE"]["value"] == "verify-full"
+    assert env["ANALECT_QUEUE__URL"]["value"] == "redis://:$(QUEUE_PASSWORD)@valkey:6379/0"
+    names = [one["name"] for one in container(site(), "demo-ingest")["env"]]
+    assert names.index("QUEUE_PASSWORD") < names.index("ANALECT_QUEUE__URL")
+    assert env["ANALECT_KEYS__KEK_VALUE"]["valueFrom"]["secretKeyRef"]["name"] == "demo-generated"
+
+
+def test_nothing_the_server_would_drop_is_emitted() -> None:
+    def hollow(part: Any, path: str = "") -> list[str]:
+        if isinstance(part, dict):
+            return [bad for name, one in part.items() for bad in hollow(one, f"{path}.{name}")]
+        if isinstance(part, list):
+            return [path] if not part else [bad for one in part for bad in hollow(one, path + "[]")]
+        return [path] if part is None or part == "" else []
+
+    for one in [*children(site()), *children(site({"embedded": {}})), migration(site())]:
+        assert hollow(one) == []
+
+
+def test_without_an_engine_no_pod_keeps_an_index() -> None:
+    spec = {name: part for name, part in FULL.items() if name not in {"search", "graph"}}
+    found = settings(site(spec))
+    assert found["ANALECT_INDEX__TEXT"] == found["ANALECT_INDEX__GRAPH"] == "false"
+    assert not any("worker" in name for _kind, name in made(site(spec)))
+
+
+def test_a_changed_secret_changes_every_pod_and_nothing_else() -> None:
+    before, after = site(secrets={"db": "1"}), site(secrets={"db": "2"})
+    changed = {
+        key for key, one in made(after).items() if json.dumps(one) != json.dumps(made(before)[key])
+    }
+    assert {kind for kind, _name in changed} == {"Deployment", "CronJob"}
+
+
+def test_a_new_version_leaves_managed_servers_alone() -> None:
+    old, new = site(), replace(site(), image="analect:2")
+    for part in ("search", "graph"):
+        key = ("StatefulSet", f"demo-{part}")
+        assert made(old)[key]["spec"] == made(new)[key]["spec"]
+    assert container(new, "demo-ingest")["image"] == "analect:2"
+
+
+@pytest.mark.parametrize(
+    ("mode", "ingest", "query", "suspended"),
+    [("Active", 2, 2, False), ("ReadOnly", 0, 2, False), ("Stopped", 0, 0, True)],
+)
+def test_modes(mode: str, ingest: int, query: int, suspended: bool) -> None:
+    found = made(site(FULL | {"mode": mode}))
+    assert found["Deployment", "demo-ingest"]["spec"]["replicas"] == ingest
+    assert found["Deployment", "demo-query"]["spec"]["replicas"] == query
+    assert found["CronJob", "demo-backup-daily"]["spec"]["suspend"] is suspended
+
+
+def test_what_outlives_the_store_has_no_owner() -> None:
+    claim = ("PersistentVolumeClaim", "demo-keys")
+    assert "ownerReferences" not in made(site())[claim]["metadata"]
+    gone = made(site(FULL | {"deletionPolicy": "Delete"}))[claim]
+    assert gone["metadata"]["ownerReferences"][0]["uid"] == "uid"
+    secret = generated_secret(site(), bytes)
+    assert "ownerReferences" not in secret["metadata"]
+
+
+def test_backups_go_to_the_bucket_or_the_volume() -> None:
+    assert backup_place(site()) == "s3://bucket/prefix/backups"
+    volume = site({"embedded": {}, "backup": {"volume": {}}})
+    assert backup_place(volume) == "/var/lib/analect-backups"
+    job = made(volume)["CronJob", "demo-backup-daily"]["spec"]["jobTemplate"]["spec"]["template"]
+    assert "backups" in {one["name"] for one in job["spec"]["volumes"]}
+
+
+def test_a_policy_is_what_the_job_reads() -> None:
+    spec = RetentionSpec.model_validate(
+        {"storeRef": {"name": "demo"}, "dryRun": True, "rules": [{"name": "r", "hotDays": 1}]}
+    )
+    found = {
+        (one["kind"], one["metadata"]["name"]): one
+        for one in children(site(), Policy("keep", spec))
+    }
+    policy = json.loads(found["ConfigMap", "demo-retention"]["data"]["policy.json"])
+    assert policy["rules"][0]["hotDays"] == 1
+    assert "storeRef" not in policy
+    cron_job = found["CronJob", "demo-retention"]["spec"]["jobTemplate"]["spec"]["template"]
+    command = cron_job["spec"]["containers"][0]["command"]
+    assert command[4:] == ["retention", "plan", "--policy", "/etc/analect/retention/policy.json"]
+
+
+def test_a_subject_is_never_an_argument() -> None:
+    body = {
+        "kind": "Erasure",
+        "spec": {
+            "storeRef": {"name": "demo"},
+            "subjectSecretRef": {"name": "who", "key": "subject"},
+        },
+    }
+    run = work_run(site(), body)
+    assert run.arguments == ("erase", "subject", "--file", "/run/analect/subject/subject", "--yes")
+    assert run.volumes[0][2] == {"secret": {"secretName": "who"}}
+
+
+def test_keda_scales_workers_where_it_is_there() -> None:
+    spec = FULL | {"processors": [{"name": "text", "autoscaling": {"min": 0, "max": 5}}]}
+    ours = made(site(spec, workers={"text": 3}))
+    assert ours["Deployment", "demo-worker-text"]["spec"]["replicas"] == 3
+    theirs = made(site(spec, cluster=Cluster(frozenset({"ScaledObject"}))))
+    assert "replicas" not in theirs["Deployment", "demo-worker-text"]["spec"]
+    scaled = theirs["ScaledObject", "demo-worker-text"]["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 5)
+
+
+@pytest.mark.parametrize(("entries", "wanted"), [(0, 1), (100, 1), (101, 2), (10_000, 5)])
+def test_workers_by_backlog(entries: int, wanted: int) -> None:
+    assert wanted_workers(BacklogAutoscaling(min=1, max=5), entries) == wanted
+
+
+def test_engines_in_the_words_of_the_dispatcher() -> None:
+    status = {"engines": {"search": {"state": "down", "message": "it refused the password"}}}
+    found = engine_states(site(), status)
+    assert (found["search"].ready, found["search"].message) == (False, "it refused the password")
+    assert found["database"].ready
