@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -29,16 +28,16 @@ _CONNECTIONS = 32
 Body = dict[str, Any]
 
 
-def credentials(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+def credentials() -> kopf.ConnectionInfo:
     """The API server and what opens it: the pod's ServiceAccount, else the kubeconfig.
 
     Raises:
         ConfigurationError: there is neither.
     """
-    logger = logging.getLogger("kopf.login")
-    found = kopf.login_with_service_account(
-        settings=settings, logger=logger
-    ) or kopf.login_with_kubeconfig(settings=settings, logger=logger)
+    settings = kopf.OperatorSettings()
+    found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
+        settings=settings
+    )
     if found is None:
         raise ConfigurationError(
             "no API server: run the operator in a pod with a ServiceAccount, or set KUBECONFIG"
@@ -49,11 +48,10 @@ def credentials(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
 class Api:
     """One connection pool to the API server; credentials are read again every minute."""
 
-    def __init__(self, settings: kopf.OperatorSettings, metrics: Metrics) -> None:
-        self._settings = settings
+    def __init__(self, metrics: Metrics) -> None:
         self._may_write: Callable[[], float] = lambda: float(_SECONDS)
         self._metrics = metrics
-        info = credentials(settings)
+        info = credentials()
         self._server = info.server.rstrip("/")
         self._headers = info.as_http_headers()
         self._read_at = asyncio.get_running_loop().time()
@@ -213,7 +211,7 @@ class Api:
     def _fresh(self) -> dict[str, str]:
         now = asyncio.get_running_loop().time()
         if now - self._read_at > _TOKEN_SECONDS:
-            self._headers = credentials(self._settings).as_http_headers()
+            self._headers = credentials().as_http_headers()
             self._read_at = now
         return self._headers
 

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 _MANAGED = {"labelSelector": f"app.kubernetes.io/managed-by={MANAGER}"}
 _NO_RELEASES = {"fieldSelector": "type!=helm.sh/release.v1"}
-_SWEEP_SECONDS = 60.0
+_DISCOVER_SECONDS = 60.0
 _STOP_SECONDS = 3.0
 
 
@@ -55,6 +55,7 @@ class Controller:
     stores: Reconciler = field(init=False)
     policies: Policies = field(init=False)
     works: Works = field(init=False)
+    broken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     informers: list[Informer] = field(init=False, default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _workers: list[asyncio.Task[None]] = field(init=False, default_factory=list)
@@ -115,7 +116,7 @@ class Controller:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def observe(self, body: dict[str, Any], *, gone: bool) -> None:
+    def observe(self, body: dict[str, Any], gone: bool) -> None:
         """An event of one of our own resources."""
         if self.world.observe(body, gone=gone):
             ref = Ref.of(body)
@@ -133,6 +134,8 @@ class Controller:
                     self.queue.add(Ref.of(body))
 
     async def _begin(self) -> None:
+        for resource in OWN.values():
+            self._watch(resource, self.observe, {})
         for resource in CHILDREN:
             self._watch(resource, self.children.observe, _MANAGED)
         self._watch(SECRETS, self.secrets.observe, _NO_RELEASES)
@@ -141,16 +144,14 @@ class Controller:
         await self._discovered()
         for informer in self.informers:
             await informer.synced.wait()
-        await self._sweep()
         log.info("synced", kinds=len(self.informers))
         if self.options.poll_seconds:
             self._spawn(self._ask())
         self._workers = [self._spawn(self._work()) for _ in range(self.options.workers)]
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
+            await asyncio.sleep(_DISCOVER_SECONDS)
             with suppress(ApiError):
                 await self._discover()
-                await self._sweep()
 
     async def _discovered(self) -> None:
         while True:
@@ -183,31 +184,6 @@ class Controller:
             self.world.cluster = Cluster(frozenset(found))
             for ref in self.world.refs(STORE):
                 self.queue.add(ref)
-
-    async def _sweep(self) -> None:
-        """Our own resources listed: a deletion or a change that no event told of."""
-        for kind, resource in OWN.items():
-            spaces = self.options.namespaces or (None,)
-            listed = [
-                item | {"kind": kind, "apiVersion": resource.api_version}
-                for space in spaces
-                for item in await self._listed(resource, space)
-            ]
-            present = {Ref.of(item) for item in listed}
-            for item in listed:
-                self.observe(item, gone=False)
-            for ref in self.world.refs(kind):
-                body = self.world.get(ref)
-                if ref not in present and body is not None:
-                    self.observe(body, gone=True)
-
-    async def _listed(self, resource: Any, space: str | None) -> list[dict[str, Any]]:
-        try:
-            return await self.api.items(resource, space)
-        except ApiError as error:
-            if error.missing:
-                return []
-            raise
 
     def _watch(self, resource: Any, on_change: Any, selectors: dict[str, str]) -> None:
         for space in self.options.namespaces or (None,):
@@ -287,7 +263,14 @@ class Controller:
             if store.namespace == ref.namespace:
                 self.queue.add(store)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A part that ends by itself is broken, and half an operator is worse than a new one."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("broken", part=task.get_name(), error=type(error).__name__)
+            self.broken.set()
+
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
         self._tasks.append(task)
         return task

@@ -1,4 +1,4 @@
-"""The process: kopf brings our own resources and carries the loop; probes and metrics beside it."""
+"""The process: the controller until SIGTERM, probes and metrics beside it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
-import kopf
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from analect_operator.api import Api, credentials
+from analect_operator.api import Api
 from analect_operator.controller import Controller
 from analect_operator.errors import ConfigurationError
 from analect_operator.metrics import Metrics
 from analect_operator.settings import OperatorOptions
-from analect_operator.specs.kinds import KINDS
 from analect_operator.watching import observed
 
 log = structlog.get_logger(__name__)
@@ -32,13 +28,15 @@ def main() -> None:
     try:
         options = OperatorOptions.from_environment()
         _configure_logging(options.log_level)
-        asyncio.run(run(options))
+        whole = asyncio.run(run(options))
     except ConfigurationError as error:
         sys.exit(f"analect-operator: {error}")
+    if not whole:
+        sys.exit(1)
 
 
-async def run(options: OperatorOptions) -> None:
-    """Run the operator until SIGTERM or SIGINT.
+async def run(options: OperatorOptions) -> bool:
+    """Run the operator until SIGTERM or SIGINT; false when a part of it broke before.
 
     Raises:
         ConfigurationError: there is no API server to talk to, or the port is taken.
@@ -47,58 +45,18 @@ async def run(options: OperatorOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    settings = _kopf_settings()
     metrics = Metrics()
-    api = Api(settings, metrics)
+    api = Api(metrics)
     controller = Controller(api, options, metrics, lambda: time.time_ns() // 1000, os.urandom)
     probes = await _probes(options, controller, metrics)
-    carried = loop.create_task(
-        kopf.operator(
-            registry=registry(controller.observe),
-            settings=settings,
-            standalone=True,
-            clusterwide=not options.namespaces,
-            namespaces=options.namespaces,
-        )
-    )
     await controller.start()
-    stopping = loop.create_task(stop.wait())
-    await asyncio.wait({carried, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    waits = [loop.create_task(event.wait()) for event in (stop, controller.broken)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     log.info("stops")
     await controller.stop()
     await api.close()
     await probes.cleanup()
-    if not carried.done():
-        # kopf takes seconds to let its watches go; nothing depends on it any more.
-        carried.cancel()
-        await asyncio.wait({carried}, timeout=0.5)
-        return
-    carried.result()
-
-
-def registry(on_change: Callable[..., None]) -> kopf.OperatorRegistry:
-    """Kopf's handlers: every event of our kinds, and nothing that kopf would write."""
-    found = kopf.OperatorRegistry()
-
-    async def login(**more: Any) -> kopf.ConnectionInfo:
-        return credentials(more["settings"])
-
-    async def event(event: Any, **_: Any) -> None:
-        body = dict(event["object"])
-        on_change(body, gone=event["type"] == "DELETED")
-
-    kopf.on.login(registry=found)(login)
-    for kind in KINDS:
-        kopf.on.event(kind.api_version, kind.plural, registry=found)(event)
-    return found
-
-
-def _kopf_settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.watching.initial_streaming = True
-    return settings
+    return not controller.broken.is_set()
 
 
 async def _probes(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,6 +82,7 @@ class Operators:
     plane: Plane
     folder: Path
     started: list[Running] = field(default_factory=list)
+    lease: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
 
     def start(self, **env: str) -> Running:
         port = free_port()
@@ -95,6 +98,8 @@ class Operators:
                     "ANALECT_OPERATOR_PORT": str(port),
                     "ANALECT_OPERATOR_LOG_LEVEL": "debug",
                     "ANALECT_OPERATOR_POLL_SECONDS": "0",
+                    # A leader of another test that was killed is not waited for.
+                    "ANALECT_OPERATOR_LEASE": self.lease,
                     **said,
                 },
                 stdout=out,
@@ -113,6 +118,12 @@ class Operators:
     def stop(self) -> None:
         for running in self.started:
             if running.process.poll() is None:
+                running.process.send_signal(signal.SIGCONT)
+                running.process.terminate()
+        for running in self.started:
+            try:
+                running.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
                 running.kill()
 
 

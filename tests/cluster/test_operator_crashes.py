@@ -7,7 +7,6 @@ import os
 import time
 from typing import Any
 
-import kopf
 import pytest
 
 from analect_operator.api import Api
@@ -40,8 +39,8 @@ class Crash(BaseException):
 class CrashingApi(Api):
     """Ends the process before or after its write number ``at``; never when that is negative."""
 
-    def __init__(self, settings: Any, metrics: Metrics, at: int, *, before: bool) -> None:
-        super().__init__(settings, metrics)
+    def __init__(self, metrics: Metrics, at: int, *, before: bool) -> None:
+        super().__init__(metrics)
         self.left = at
         self.before = before
         self.crashed = asyncio.Event()
@@ -64,7 +63,7 @@ async def lived(options: OperatorOptions, at: int, *, before: bool) -> tuple[boo
     and how many writes there were.
     """
     metrics = Metrics()
-    api = CrashingApi(kopf.OperatorSettings(), metrics, at, before=before)
+    api = CrashingApi(metrics, at, before=before)
     controller = Controller(api, options, metrics, lambda: time.time_ns() // 1000, os.urandom)
     await controller.start()
     end = time.monotonic() + DEADLINE

@@ -65,15 +65,14 @@ def test_a_leader_that_sleeps_writes_nothing_when_it_wakes(fleet: Operators, pla
     first = fleet.ready()
     wait_for(first.leads, what="the first leads", deadline=15)
     second = fleet.ready()
+    before = first.writes()
     first.process.send_signal(signal.SIGSTOP)
     place.store("demo")
     wait_for(second.leads, what="the second leads", deadline=15)
     place.ready("demo")
-    before = first.log.read_text().count("mended")
     first.process.send_signal(signal.SIGCONT)
     wait_for(lambda: not first.leads(), what="the first knows")
-    assert first.writes() == 0
-    assert first.log.read_text().count("mended") == before
+    assert first.writes() == before
 
 
 def test_the_api_server_goes_and_comes_back(fleet: Operators, place: Place, plane: Plane) -> None:
