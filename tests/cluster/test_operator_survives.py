@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.conftest import ROOT
 from tests.cluster.operators import Operators, Place, operators
-from tests.cluster.plane import Plane, wait_for
+from tests.cluster.plane import Plane, Refused, wait_for
 
 
 @pytest.fixture
@@ -234,7 +234,17 @@ def test_admission_that_refuses_is_named(fleet: Operators, place: Place, plane: 
     plane.api.call("POST", policies, policy)
     bound = {"policyName": place.name, "validationActions": ["Deny"]}
     plane.api.call("POST", bindings, {"metadata": {"name": place.name}, "spec": bound})
+
+    def enforced() -> bool:
+        body = {"metadata": {"name": "probe"}, "data": {"a": "b"}}
+        try:
+            plane.api.call("POST", f"{place.path('configmaps')}?dryRun=All", body)
+        except Refused:
+            return True
+        return False
+
     try:
+        wait_for(enforced, what="the policy is enforced")
         place.store("demo")
         wait_for(
             lambda: (
