@@ -100,6 +100,7 @@ class Reconciler:
 
     def _site(self, body: Body, spec: StoreSpec, memory: Memory) -> Site:
         meta = body["metadata"]
+        memory.workers = self._workers(meta, spec, memory)
         site = Site(
             name=meta["name"],
             namespace=meta["namespace"],
@@ -107,7 +108,7 @@ class Reconciler:
             spec=spec,
             image=spec.image or self.default_image,
             cluster=self.world.cluster,
-            workers=self._workers(meta, spec, memory),
+            workers=memory.workers,
             writers_stopped=restoring(self.world, Ref.of(body)),
         )
         digests = {

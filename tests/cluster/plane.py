@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import http.client
 import json
 import os
 import secrets
@@ -10,8 +11,8 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -60,36 +61,41 @@ class Refused(AssertionError):
 
 
 class Api:
-    """Plain calls for tests, with one token."""
+    """Plain calls for tests, with one token; a connection a thread."""
 
     def __init__(self, server: str, ca: Path, token: str) -> None:
-        self._server = server
+        self._address = server.removeprefix("https://")
         self._token = token
+        self._kept = threading.local()
         self._tls = ssl.create_default_context(cafile=str(ca))
 
     def call(
         self, method: str, path: str, body: Any = None, kind: str = "application/json"
     ) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self._server + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": kind},
-        )
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
-        )
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        used = getattr(self._kept, "connection", None)
+        connection = used or http.client.HTTPSConnection(self._address, context=self._tls)
+        connection.timeout = 30
+        self._kept.connection = None
         try:
-            with opener.open(request, timeout=30) as answer:
-                text = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            raise Refused(error.code, error.read().decode()) from None
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if used is not None:
+                return self.call(method, path, body, kind)  # it had gone stale
+            raise ConnectionError(str(error)) from error
+        self._kept.connection = connection
+        if answer.status >= 400:
+            raise Refused(answer.status, text)
         return json.loads(text) if text.startswith("{") else {"text": text}
 
     def watch(self, path: str) -> Any:
         """The open answer to a watch: a line an event."""
         request = urllib.request.Request(
-            f"{self._server}{path}?watch=true&timeoutSeconds=3600",
+            f"https://{self._address}{path}?watch=true&timeoutSeconds=3600",
             headers={"Authorization": f"Bearer {self._token}"},
         )
         return urllib.request.urlopen(request, context=self._tls)
@@ -133,6 +139,7 @@ class Plane:
         self._ports = {
             name: free_port() for name in ("etcd", "peer", "api", "controllers", "scheduler")
         }
+        self._api: Api | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -145,7 +152,10 @@ class Plane:
 
     @property
     def api(self) -> Api:
-        return Api(self.server, self.ca, self._tokens["admin"])
+        """The administrator's."""
+        if self._api is None:
+            self._api = Api(self.server, self.ca, self._tokens["admin"])
+        return self._api
 
     @property
     def etcd_url(self) -> str:
