@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 _SECONDS = 5.0
 _CALM = 8
 """So many times in a row the backlog must have asked for fewer workers before one goes."""
-_INDEXES = {"search": ("text", "vectors"), "graph": ("graph",)}
+_ENGINES = {"search": ("search", "vectors")}
+"""Words and meaning are one server's."""
 
 
 @dataclass(slots=True)
@@ -110,8 +111,9 @@ class Asker:
         self.metrics.backlog.labels(ref.namespace, ref.name).set(sum(backlog.values()))
         engines = engine_states(site, status)
         workers = self._workers(ref, site, memory, backlog)
-        if engines != memory.engines or workers != memory.workers:
-            memory.engines, memory.workers = engines, workers
+        schema = status.get("store", {}).get("schema") or memory.schema
+        if (engines, workers, schema) != (memory.engines, memory.workers, memory.schema):
+            memory.engines, memory.workers, memory.schema = engines, workers, schema
             self.queue.add(ref)
 
     def _workers(
@@ -138,27 +140,14 @@ def wanted_workers(scaling: BacklogAutoscaling, entries: int) -> int:
 
 
 def engine_states(site: Site, status: Mapping[str, Any]) -> dict[str, EngineState]:
-    """Each server behind the store, as the dispatcher sees it: in words where it has any."""
+    """Each server behind the store, as the dispatcher sees it: in words where it is not well."""
     said = status.get("engines", {})
     found = {}
     for part in backends(site):
-        if part in said:
-            one = said[part]
-            found[part] = EngineState(one.get("state") == "ok", one.get("message") or "not ready")
-        else:
-            found[part] = _derived(part, status)
+        answers = [said[name] for name in _ENGINES.get(part, (part,)) if name in said]
+        if not answers:
+            continue
+        bad = next((one for one in answers if one["state"] != "ok"), None)
+        message = "" if bad is None else bad.get("message") or f"it is {bad['state']}"
+        found[part] = EngineState(bad is None, message)
     return found
-
-
-def _derived(part: str, status: Mapping[str, Any]) -> EngineState:
-    """What follows from the rest of the status: the indexes that answer, the queue's problem."""
-    if part == "queue":
-        problem = status.get("queues", {}).get("problem")
-        return EngineState(problem is None, f"the queue does not answer: {problem}")
-    indexes = status.get("indexes", {})
-    for name in _INDEXES.get(part, ()):
-        state = indexes.get(name, {"state": "ok"})
-        if state["state"] != "ok":
-            text = state.get("problem") or f"the index {name} is {state['state']}"
-            return EngineState(ready=False, message=text)
-    return EngineState(ready=True, message="")

@@ -50,6 +50,7 @@ class Memory:
     digests: Mapping[Ref, str] = field(default_factory=dict)
     engines: Mapping[str, EngineState] | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ class Reconciler:
             "runs": runs(site, self.children, status.get("runs", [])) or None,
             "version": decision.image,
             "migratedVersion": decision.migrated,
-            "schemaVersion": status.get("schemaVersion"),
+            "schemaVersion": self.memories[Ref.of(body)].schema or status.get("schemaVersion"),
             "replicas": ingest.facts.wanted if ingest else 0,
             "selector": ",".join(f"{name}={value}" for name, value in selector.items()),
         }

@@ -16,12 +16,18 @@ import pytest
 from tests.cluster.operators import EXTERNAL, Operators, Place, operators
 from tests.cluster.plane import Plane, wait_for
 
+ENGINES = ("database", "queue", "search", "vectors", "graph")
+
 
 class Dispatcher:
     """Stands where the Service of a dispatcher would: one answer for every store."""
 
     def __init__(self) -> None:
-        self.status: dict[str, Any] = {"processors": {}, "indexes": {}, "queues": {}}
+        self.status: dict[str, Any] = {
+            "processors": {},
+            "engines": {name: {"state": "ok"} for name in ENGINES},
+            "store": {"schema": "0007"},
+        }
         self.keys: list[str] = []
 
 
@@ -70,17 +76,19 @@ def test_engines_in_words_and_workers_by_the_backlog(
         place.says("demo", "SearchReady", "True", "Answers")
         place.ready("demo")
         refused = "https://search:9200 refused the password"
-        dispatcher.status["indexes"] = {"text": {"state": "unavailable", "problem": refused}}
+        engines = dispatcher.status["engines"]
+        engines["vectors"] = {"state": "unavailable", "message": refused}
         found = place.says("demo", "SearchReady", "False", "NotReady")
         assert found["message"] == refused
         assert refused in place.condition("demo", "Ready")["message"]
-        dispatcher.status["indexes"] = {}
+        engines["vectors"] = {"state": "ok"}
         place.ready("demo")
 
         def workers() -> int:
             body = place.get("deployments", "demo-worker-text") or {}
             return int(body["spec"]["replicas"])
 
+        assert (place.get("analysisstores", "demo") or {})["status"]["schemaVersion"] == "0007"
         assert workers() == 1
         dispatcher.status["processors"] = {"text": {"entries": 35}}
         wait_for(lambda: workers() == 4, what="more workers at once")

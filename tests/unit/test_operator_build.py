@@ -200,4 +200,6 @@ def test_engines_in_the_words_of_the_dispatcher() -> None:
     status = {"engines": {"search": {"state": "down", "message": "it refused the password"}}}
     found = engine_states(site(), status)
     assert (found["search"].ready, found["search"].message) == (False, "it refused the password")
-    assert found["database"].ready
+    assert set(found) == {"search"}
+    status = {"engines": {"search": {"state": "ok"}, "vectors": {"state": "damaged"}}}
+    assert engine_states(site(), status)["search"].message == "it is damaged"
