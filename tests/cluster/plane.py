@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ class Refused(AssertionError):
         self.body = body
 
 
+def _close(connections: list[http.client.HTTPSConnection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
 class Api:
     """Plain calls for tests, with one token; a connection a thread."""
 
@@ -67,6 +73,8 @@ class Api:
         self._address = server.removeprefix("https://")
         self._token = token
         self._kept = threading.local()
+        self._opened: list[http.client.HTTPSConnection] = []
+        weakref.finalize(self, _close, self._opened)
         self._tls = ssl.create_default_context(cafile=str(ca))
 
     def call(
@@ -75,8 +83,7 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         used = getattr(self._kept, "connection", None)
-        connection = used or http.client.HTTPSConnection(self._address, context=self._tls)
-        connection.timeout = 30
+        connection = used or self._open()
         self._kept.connection = None
         try:
             connection.request(method, path, data, headers)
@@ -91,6 +98,11 @@ class Api:
         if answer.status >= 400:
             raise Refused(answer.status, text)
         return json.loads(text) if text.startswith("{") else {"text": text}
+
+    def _open(self) -> http.client.HTTPSConnection:
+        made = http.client.HTTPSConnection(self._address, context=self._tls, timeout=30)
+        self._opened.append(made)
+        return made
 
     def watch(self, path: str) -> Any:
         """The open answer to a watch: a line an event."""
