@@ -118,6 +118,7 @@ class Privacy(_Group):
     deny: Names = ()
     allow: Names = ()
     names: bool = False
+    names_model: str = "en_core_web_sm"
     keep_payload: bool = True
     omit_services: Names = ()
     vault: bool = False

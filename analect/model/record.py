@@ -73,8 +73,8 @@ class Draft:
 class Record:
     """One stored record, opened or not (``payload_state`` says which).
 
-    ``payload_state``: ``open`` (payload fields are what was stored), ``omitted`` (the payload was
-    never kept), ``erased`` (its key is destroyed), ``sealed`` (not asked for).
+    ``payload_state``: ``open`` (payload fields are what was stored, nothing where nothing was
+    sent), ``omitted`` (a payload was sent and not kept), ``erased`` (its key is destroyed), ``sealed`` (not asked for).
     """
 
     id: RecordId

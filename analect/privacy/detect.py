@@ -19,6 +19,7 @@ from analect.privacy.detectors.matching import Found, Rule, pattern_set
 from analect.privacy.patterns import KINDS, RULES
 from analect.privacy.tokens import is_kind
 
+DEFAULT_NAMES_MODEL = "en_core_web_sm"
 ENTRY_POINTS = "analect.detectors"
 _SET_MEMORY = 32 << 20
 _TOKEN = re2.compile(rb"<[a-z][a-z0-9-]{0,31}:[0-9a-f]{16}>")
@@ -56,13 +57,15 @@ class Detector(Protocol):
 class PrivacyOptions:
     """``detectors``: the built-in kinds to look for. ``allow`` is never replaced, ``deny``
     always; an entry is a literal (any case, whole words) or ``/an RE2 pattern/``. ``names``
-    also looks for names of people (extra package ``presidio-analyzer``).
+    also looks for names of people (extra package ``presidio-analyzer``), with the spaCy pipeline
+    ``names_model``.
     """
 
     detectors: tuple[str, ...] = KINDS
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     names: bool = False
+    names_model: str = DEFAULT_NAMES_MODEL
 
 
 @dataclass(frozen=True, slots=True)

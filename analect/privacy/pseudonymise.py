@@ -66,7 +66,7 @@ class Pseudonymiser:
         if options.names:
             from analect.privacy.detectors.names import NameDetector
 
-            plugged.append(NameDetector())
+            plugged.append(NameDetector(options.names_model))
         self._scanner = Scanner(options, plugged)
         self._tokens = Tokens(key)
 

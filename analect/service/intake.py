@@ -50,13 +50,15 @@ Observe = Callable[[Sequence[Draft], IngestResult], None]
 @dataclass(slots=True)
 class _Prepared:
     """One batch on its way: ``places[i]`` is the place in the caller's batch of ``drafts[i]``,
-    ``found`` holds, for the vault, (token, value) of what was replaced in the draft at a place.
+    ``found`` holds, for the vault, (token, value) of what was replaced in the draft at a place,
+    ``omitted`` the places of those whose payload is not kept.
     """
 
     drafts: list[Draft]
     places: list[int]
     rejected: list[Rejection]
     found: dict[int, list[tuple[str, str]]]
+    omitted: set[int]
     received_at: int
     given: Sequence[Draft]
     races: int = 0
@@ -114,14 +116,16 @@ class Intake:
         rejected: list[Rejection] = []
         valid: list[Draft] = []
         places: list[int] = []
+        omitted: set[int] = set()
         for place, draft in enumerate(drafts):
             try:
                 settle(draft, now=now, key=key, random_bytes=self._random_bytes)
             except AnalectError as error:
                 rejected.append(_rejection(place, draft, error))
             else:
-                if options.omit_payload or self._omits(draft):
+                if _has_payload(draft) and (options.omit_payload or self._omits(draft)):
                     draft.input = draft.output = draft.variables = draft.attributes = None
+                    omitted.add(place)
                 valid.append(draft)
                 places.append(place)
         found: dict[int, list[tuple[str, str]]] = {}
@@ -142,10 +146,11 @@ class Intake:
                 [places[i] for i in kept],
                 rejected,
                 found,
+                omitted,
                 now,
                 drafts,
             )
-        return _Prepared(valid, places, rejected, found, now, drafts)
+        return _Prepared(valid, places, rejected, found, omitted, now, drafts)
 
     def _omits(self, draft: Draft) -> bool:
         return not self._keep_payload or draft.service in self._omit_services
@@ -207,12 +212,12 @@ class Intake:
         vault_rows: list[VaultRow] = []
         for draft, place, scope in zip(prepared.drafts, prepared.places, scopes, strict=True):
             key = keys[scope] if scope is not None else None
-            payload = self._seal_payload(draft, key)
+            payload = None if place in prepared.omitted else self._seal_payload(draft, key)
             sealed.append(
                 SealedDraft(
                     draft=draft,
                     received_at=prepared.received_at,
-                    key_id=key.key_id if key is not None and payload is not None else None,
+                    key_id=key.key_id if key is not None and payload else None,
                     payload=payload,
                     content_hash=_content_hash(draft, pseudonym_key),
                 )
@@ -224,9 +229,10 @@ class Intake:
                 )
         return sealed, vault_rows, frozenset(key.key_id for key in keys.values())
 
-    def _seal_payload(self, draft: Draft, key: DataKey | None) -> bytes | None:
+    def _seal_payload(self, draft: Draft, key: DataKey | None) -> bytes:
+        """Empty for a draft that came without a payload."""
         if key is None or not _has_payload(draft):
-            return None
+            return b""
         payload = (draft.input, draft.output, draft.variables, draft.attributes)
         return self._sealer.seal(key, RecordId(draft.id or ""), payload)
 

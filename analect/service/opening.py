@@ -28,7 +28,7 @@ class Opener:
         keys = self._keys.by_ids(list({s.key_id for s in stored if s.key_id is not None}))
         opened = []
         for one in stored:
-            if one.payload is None:
+            if not one.payload:
                 opened.append(one.record)
                 continue
             try:

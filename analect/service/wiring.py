@@ -276,6 +276,7 @@ def pseudonymiser_of(settings: Settings, key: bytes) -> Pseudonymiser:
         allow=privacy.allow,
         deny=privacy.deny,
         names=privacy.names,
+        names_model=privacy.names_model,
     )
     return Pseudonymiser(key, options)
 

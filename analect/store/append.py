@@ -74,7 +74,7 @@ def key_values(row: KeyRow) -> tuple[object, ...]:
 
 @dataclass(slots=True)
 class SealedDraft:
-    """A validated, pseudonymised draft and its sealed payload (None: omitted).
+    """A validated, pseudonymised draft and its sealed payload (None: omitted; empty: none came).
 
     ``content_hash`` (16 bytes) says whether two records of one id are the same.
     """

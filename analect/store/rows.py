@@ -68,13 +68,20 @@ _decode_numbers = msgspec.json.Decoder(dict[str, float | int]).decode
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record as it stands in the store: ``payload`` is sealed by the data key ``key_id``; both
-    are ``None`` when the payload was omitted.
+    """A record as it stands in the store: ``payload`` is sealed by the data key ``key_id``. It is
+    ``None`` when what came was omitted and empty when nothing came; then there is no key.
     """
 
     record: Record
     key_id: int | None
     payload: bytes | None
+
+
+def payload_state(payload: bytes | memoryview | None) -> str:
+    """What a record is called before its payload is opened: one that came without a payload has
+    nothing to open.
+    """
+    return "omitted" if payload is None else "sealed" if payload else "open"
 
 
 def stored_record(row: Sequence[Any]) -> StoredRecord:
@@ -90,7 +97,7 @@ def stored_record(row: Sequence[Any]) -> StoredRecord:
         _decode_tags(tags) if tags else (),
         _decode_texts(dimensions) if dimensions else {},
         _decode_numbers(measures) if measures else {},
-        payload_state="omitted" if payload is None else "sealed",
+        payload_state=payload_state(payload),
         content_hash=bytes(content_hash),
     )
     return StoredRecord(record, key_id, None if payload is None else bytes(payload))

@@ -98,6 +98,9 @@ def test_a_payload_that_is_not_to_be_kept_leaves_its_facts(service: AnalysisServ
     assert record.model == "m"
     assert record.input is None
     assert record.payload_state == "omitted"
+    nothing = service.ingest([Draft(model="m")], omit_payload=True)
+    record = service.get(str(nothing.ids[0]))
+    assert (record.payload_state, record.input) == ("open", None)
 
 
 def test_a_thread_is_read_in_order_page_by_page(service: AnalysisService) -> None:

@@ -151,6 +151,14 @@ def test_an_omitted_payload_says_so(engine, reads):
     assert stored.record.payload_state == "omitted"
 
 
+def test_one_that_came_without_a_payload_has_nothing_to_open(engine, reads):
+    one = draft(0, random.Random(1))
+    append(engine, [SealedDraft(one, BASE, None, b"", b"h" * 16)])
+    (stored,) = reads.get([one.id])
+    assert (stored.key_id, stored.payload) == (None, b"")
+    assert stored.record.payload_state == "open"
+
+
 def test_get_keeps_the_order_and_leaves_out_what_is_not_there(reads, drafts):
     nobody = new_id(BASE, random.Random(99).randbytes)
     wanted = [drafts[5].id, nobody, drafts[2].id, drafts[5].id]

@@ -95,7 +95,7 @@ class Driller:
     def _open_some(self, engine: Engine) -> int:
         """Open payloads spread evenly over the records; how many were opened."""
         columns = (records.c.id, records.c.payload)
-        sealed = records.c.payload.is_not(None)
+        sealed = records.c.key_id.is_not(None)
         with read_transaction(engine) as connection:
             total = connection.execute(select(func.count()).where(sealed)).scalar_one()
             ids = select(records.c.id).where(sealed).order_by(records.c.id)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from analect.model.ids import RecordId, id_text
 from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Record
-from analect.store.rows import COLUMNS, StoredRecord
+from analect.store.rows import COLUMNS, StoredRecord, payload_state
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 _WHOLE = frozenset({"input_tokens", "output_tokens", "turn", "key_id"})
@@ -85,7 +85,7 @@ def _stored(row: Sequence[Any], tier: str) -> StoredRecord:
         tuple(tags or ()),
         dict(dimensions or ()),
         {name: _number(value) for name, value in measures or ()},
-        payload_state="omitted" if payload is None else "sealed",
+        payload_state=payload_state(payload),
         content_hash=content_hash,
         tier=tier,
     )
