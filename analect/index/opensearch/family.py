@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 KNOWN_SECONDS = 60.0
 """How long an index is taken to be there without asking."""
+READY_SECONDS = 5.0
+"""How long the generation that answers is taken to be the one it was."""
 _ATTEMPTS = 3
 
 
@@ -62,6 +64,7 @@ class Family:
         self._fitting: set[int] = set()
         self._known: dict[str, float] = {}
         self._checked = False
+        self._ready_until = 0.0
 
     def new_generation(self) -> int:
         """A number never used before: the millisecond."""
@@ -89,6 +92,17 @@ class Family:
         if not self._checked:
             self.engine.check(vectors=self.kind == "vectors")
             self._checked = True
+
+    def ready(self) -> None:
+        """See now and then that the generation that answers is of our layout, words and model.
+
+        Raises:
+            ConfigurationError: it is of another.
+        """
+        now = time.monotonic()
+        if now >= self._ready_until:
+            self.fit(self.state().current)
+            self._ready_until = now + READY_SECONDS
 
     def fit(self, generation: int) -> None:
         """See that a generation is of our layout, words and model; new months will be, too.

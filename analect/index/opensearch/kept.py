@@ -34,7 +34,7 @@ class Kept:
 
     def search(self, body: dict[str, Any]) -> list[IndexHit]:
         """Ids and scores, as ordered."""
-        self._family.check_server()
+        self._ready()
         # Months are compared with each other: words count by how rare they are in all of them.
         search_type = "query_then_fetch" if "knn" in body["query"] else "dfs_query_then_fetch"
         try:
@@ -55,7 +55,7 @@ class Kept:
 
     def count(self) -> int:
         """How many records it holds, as far as they can be searched."""
-        self._family.check_server()
+        self._ready()
         answer = self._family.engine.request(
             "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
         )
@@ -104,6 +104,10 @@ class Kept:
     def close(self) -> None:
         """Close the connections."""
         self._family.engine.close()
+
+    def _ready(self) -> None:
+        if self._build is None:
+            self._family.ready()
 
     def _place(self) -> str:
         if self._build is None:

@@ -54,11 +54,13 @@ def purge(family: Family, patience: float, *, pause: Callable[[float], None] = t
         pause(_LOOK_SECONDS)
         waited += _LOOK_SECONDS
     for name in names:
-        # A commit before, so that no older one is to be kept; one after, so that none is left.
+        # A commit before, so that no older one is to be kept; after it, who searches must let go of
+        # the files that were merged, and a commit removes them.
         engine.request("POST", f"/{name}/_flush", force="true", wait_if_ongoing="true")
         engine.request(
             "POST", f"/{name}/_forcemerge", only_expunge_deletes="true", timeout=_MERGE_SECONDS
         )
+        engine.request("POST", f"/{name}/_refresh")
         engine.request("POST", f"/{name}/_flush", force="true", wait_if_ongoing="true")
     log.info("index purged", index=family.kind, months=len(names))
 

@@ -1,0 +1,233 @@
+"""What the contract does not ask of an index in OpenSearch: versions, generations, months, purge."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from analect.index.opensearch.family import Family
+from analect.index.opensearch.mapping import meta, text_fields
+from analect.index.opensearch.purging import TOMBSTONES_KEPT_SECONDS
+from analect.model.errors import ConfigurationError, Conflict
+from analect.model.query import RecordFilter
+from analect.testing.text import again, document, number_of
+from tests.engines.search import (
+    AtOnce,
+    connect,
+    drop,
+    refresh,
+    text_index,
+    vector_index,
+    wall_clock,
+)
+
+ALL = RecordFilter()
+MONTH = 31 * 86_400
+
+
+@pytest.fixture
+def index(place):
+    with closing(AtOnce(text_index(place), place)) as index:
+        yield index
+
+
+def numbers(index, query):
+    return [number_of(hit.id) for hit in index.search(query, ALL, 1000, None)]
+
+
+def came_at(one, micros):
+    return replace(one, facets=replace(one.facets, received_at=micros))
+
+
+def indices(place, kind="text"):
+    engine = connect(place)
+    found = engine.request("GET", f"/{place.prefix}-{kind}-*/_alias")
+    engine.close()
+    return {name: set(one["aliases"]) for name, one in found.items()}
+
+
+def test_a_late_write_does_not_bring_a_deleted_record_back(index, place):
+    late = came_at(document(1, "the late word"), wall_clock())
+    index.delete([late.facets.id])  # before it was ever written
+    assert index.upsert([late]) == []
+    assert numbers(index, "late") == []
+    assert index.count() == 0
+    assert list(index.entries()) == []
+    index.upsert([again(late)])
+    assert numbers(index, "late") == [1]
+    index.delete([late.facets.id])  # by a clock that is behind the one it came by
+    assert index.upsert([again(late)]) == []
+    assert numbers(index, "late") == []
+
+
+def test_nor_while_another_generation_is_filled(index, place):
+    one, other = (came_at(document(n, "word"), wall_clock()) for n in (1, 2))
+    index.upsert([one])
+    with index.rebuilding() as fresh:
+        index.delete([one.facets.id])
+        fresh.upsert([one, other])
+        index.upsert([one])
+    refresh(place)
+    assert numbers(index, "word") == [2]
+
+
+def test_tombstones_go_after_a_day(index, place):
+    index.upsert([document(1, "word")])
+    tomorrow = wall_clock() + (TOMBSTONES_KEPT_SECONDS + 60) * 1_000_000
+    index.delete([document(1, "").facets.id])
+    engine = connect(place)
+    held = {"query": {"match_all": {}}}
+    assert engine.request("POST", f"/{place.prefix}-text-*/_count", body=held)["count"] == 1
+    engine.close()
+    later = type(index._index)(connect(place), lambda: tomorrow, purge_seconds=0.0)
+    AtOnce(later, place).purge()
+    later.close()
+    engine = connect(place)
+    assert engine.request("POST", f"/{place.prefix}-text-*/_count", body=held)["count"] == 0
+    engine.close()
+
+
+def test_nothing_of_a_purged_record_is_left_in_any_file(opensearch, index):
+    secret = f"zebra{uuid.uuid4().hex[:10]}"  # the server keeps files of other tests, too
+    kept = [document(n, f"shared {secret[::-1]}{n}") for n in range(50)]
+    gone = [document(n, f"shared {secret}{n}", thread_id=f"{secret}{n}") for n in range(50, 90)]
+    index.upsert(kept)
+    index.upsert(gone)
+    assert on_disk(opensearch, secret.encode())
+    index.delete([one.facets.id for one in gone])
+    index._index.purge()
+    assert not on_disk(opensearch, secret.encode())
+    assert on_disk(opensearch, secret[::-1].encode())
+    assert len(numbers(index, "shared")) == 50
+
+
+def on_disk(opensearch, trace):
+    return any(
+        trace in path.read_bytes()
+        for path in (opensearch.folder / "data").rglob("*")
+        if path.is_file()
+    )
+
+
+def test_months_are_indices_and_go_at_once(index, place):
+    index.upsert([document(n * MONTH, "word") for n in range(3)])
+    assert [name[-7:] for name in sorted(indices(place))] == ["2023.11", "2023.12", "2024.01"]
+    assert all(found == {f"{place.prefix}-text"} for found in indices(place).values())
+    assert [number_of(id_) for id_, _ in index.entries()] == [0, MONTH, 2 * MONTH]
+    after = document(MONTH, "").facets.id
+    assert [number_of(id_) for id_, _ in index.entries(after)] == [2 * MONTH]
+    index.drop_month("2023.12".replace(".", "-"))
+    assert sorted(numbers(index, "word")) == [0, 2 * MONTH]
+    index.upsert([document(MONTH, "word")])
+    assert sorted(numbers(index, "word")) == [0, MONTH, 2 * MONTH]
+
+
+def test_scores_of_months_can_be_compared(index):
+    index.upsert([document(n, "rare" if n == 0 else "filler") for n in range(40)])
+    index.upsert([document(MONTH + n, "rare") for n in range(40)])
+    scores = {hit.score for hit in index.search("rare", ALL, 100, None)}
+    assert len(scores) == 1
+
+
+def test_another_process_sees_a_rebuild_and_may_not_do_one_at_the_same_time(index, place):
+    other = AtOnce(text_index(place), place)
+    index.upsert([document(1, "before")])
+    assert numbers(other, "before") == [1]
+    with index.rebuilding() as fresh:
+        fresh.upsert([document(2, "after")])
+        other.upsert([document(3, "after")])
+        with pytest.raises(Conflict), other.rebuilding():
+            pass
+    refresh(place)
+    assert sorted(numbers(other, "after")) == [2, 3]
+    assert numbers(other, "before") == []
+    other.upsert([document(4, "after")])
+    assert sorted(numbers(index, "after")) == [2, 3, 4]
+    other.close()
+    assert len({name.split("-")[-2] for name in indices(place)}) == 1
+
+
+_KILLED = """
+import sys
+from analect.settings import Search
+from analect.testing.text import document
+from tests.engines.search import text_index
+
+index = text_index(Search(url=sys.argv[1], prefix=sys.argv[2]))
+with index.rebuilding() as fresh:
+    for n in range(0, 100_000, 100):
+        documents = [document(m, "word") for m in range(n, n + 100)]
+        fresh.upsert(documents)
+        fresh.reach(documents[-1].facets.id)
+        print(n, flush=True)
+"""
+
+
+def test_a_killed_rebuild_goes_on_where_it_was(index, place, monkeypatch):
+    monkeypatch.setattr("analect.index.opensearch.building.PATIENCE_SECONDS", 3.0)
+    index.upsert([document(n, "old") for n in (5, 6)])
+    command = [sys.executable, "-c", _KILLED, place.url, place.prefix]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        done, until = 0, None
+        for line in builder.stdout:
+            done = int(line)
+            until = until or time.monotonic() + 3.0
+            if time.monotonic() > until:
+                break
+        os.kill(builder.pid, signal.SIGKILL)
+    index.upsert([document(5, "changed meanwhile")])
+    index.delete([document(6, "").facets.id])
+    refresh(place)
+    assert numbers(index, "old") == []
+    with index.rebuilding() as fresh:
+        reached = number_of(fresh.reached())
+        assert 0 < reached <= done + 99
+        fresh.upsert([document(n, "word") for n in range(reached + 1, reached + 50)])
+    refresh(place)
+    assert index.count() >= reached + 49  # 6 is gone, the rest up to there is in
+    assert numbers(index, "meanwhile") == [5]
+    assert document(6, "").facets.id not in dict(index.entries())
+
+
+def test_an_index_of_another_model_is_refused_until_it_is_rebuilt(place):
+    with closing(vector_index(place, model="one", dimension=4)) as first:
+        first.check()
+        second = vector_index(place, model="two", dimension=4)
+        with pytest.raises(ConfigurationError) as caught:
+            second.check()
+        assert "analect rebuild vectors" in str(caught.value)
+        assert "one" in str(caught.value)
+        with second.rebuilding() as fresh:
+            assert fresh.count() == 0
+        second.check()
+        with pytest.raises(ConfigurationError):
+            first.check()
+        second.close()
+
+
+def test_an_index_of_another_layout_is_refused_until_it_is_rebuilt(index, place):
+    index.upsert([document(1, "word")])
+    engine = connect(place)
+    family = Family(engine, "text", text_fields(), {**meta(), "layout": 0}, wall_clock)
+    with pytest.raises(ConfigurationError) as caught:
+        family.fit(family.state().current)
+    assert "analect rebuild text" in str(caught.value)
+    engine.close()
+
+
+def test_everything_of_a_store_has_its_prefix_and_no_text_is_kept(index, place):
+    index.upsert([document(1, "a very particular sentence")])
+    engine = connect(place)
+    found = engine.request(
+        "POST", f"/{place.prefix}-text/_search", body={"query": {"match_all": {}}}
+    )
+    assert "_source" not in found["hits"]["hits"][0]
+    engine.close()
+    drop(place)
+    assert indices(place) == {}

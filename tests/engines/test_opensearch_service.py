@@ -1,0 +1,170 @@
+"""The whole service with words and meaning in OpenSearch, which is killed and comes back."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from analect.index.protocols import ItemFailure
+from analect.model.errors import EngineUnavailable
+from analect.model.query import RecordFilter, SearchRequest
+from analect.model.record import Draft
+from analect.service import AnalysisService
+from analect.service.finding import wait_until
+from analect.settings import Settings
+
+WAIT = 60
+
+
+@pytest.fixture
+def settings(place, tmp_path):
+    return Settings(
+        home=tmp_path / "home",
+        keys={"ring": tmp_path / "ring"},
+        processing={"interval_seconds": 0.05, "backoff_seconds": 0.05},
+        index={"graph": False},
+        search=place,
+    )
+
+
+@pytest.fixture
+def service(settings):
+    with AnalysisService.open(settings) as service:
+        service.start()
+        yield service
+
+
+def settle(service):
+    assert wait_until(
+        lambda: not any(one["entries"] for one in service.status()["processors"].values()), WAIT
+    )
+
+
+def clean(service, name):
+    report = service.verify(name)
+    return report.clean and report.indexed == report.truth
+
+
+def test_it_is_killed_while_records_flow(service, opensearch):
+    stop = threading.Event()
+    stored: list[str] = []
+
+    def store() -> None:
+        while not stop.is_set():
+            start = len(stored)
+            result = service.ingest(
+                [Draft(input=f"quince number{start + n}", subject="p") for n in range(20)]
+            )
+            stored.extend(id_ for id_ in result.ids if id_ is not None)
+            stop.wait(0.02)
+
+    flow = threading.Thread(target=store)
+    flow.start()
+    try:
+        assert wait_until(lambda: len(stored) > 200, WAIT)
+        opensearch.kill()
+        had = len(stored)
+        assert wait_until(lambda: len(stored) > had + 200, WAIT)  # ingest goes on
+        found = service.search(SearchRequest("quince"))
+        assert found.degraded
+        assert len(found.items) == 20
+        assert found.items[0].highlights[0].startswith("<em>quince</em>")
+        none = service.search(SearchRequest("quince", filter=RecordFilter(tags=("absent",))))
+        assert none.degraded
+        assert none.items == ()
+        with pytest.raises(EngineUnavailable):
+            service.search(SearchRequest("quince", mode="semantic"))
+        assert service.status()["indexes"]["text"]["state"] == "unavailable"
+    finally:
+        opensearch.start()
+        stop.set()
+        flow.join()
+        opensearch.wait()
+    settle(service)
+    for name in ("text", "vectors"):
+        assert wait_until(lambda name=name: clean(service, name), WAIT), service.verify(name)
+        assert service.verify(name).truth == len(set(stored))
+    assert service.status()["quarantine"] == []
+    assert wait_until(lambda: not service.search(SearchRequest("quince")).degraded, WAIT)
+    hybrid = service.search(SearchRequest(f"number{had}", mode="hybrid"))
+    assert not hybrid.degraded
+    assert hybrid.items[0].record.input == f"quince number{had}"
+
+
+def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch):
+    """A worker holds a record, sleeps beyond all patience, and writes it when it is erased."""
+    kept = service.ingest([Draft(input="quince kept", subject="other")]).ids
+    settle(service)
+    text = service._parts.indexes.named("text")
+    late: list[object] = []
+    upsert = type(text).upsert
+
+    def slow(self, documents) -> list[ItemFailure]:
+        late.extend(documents)
+        return []
+
+    monkeypatch.setattr(type(text), "upsert", slow)
+    service.ingest([Draft(input="quince erased", subject="gone")])
+    settle(service)
+    monkeypatch.undo()
+    assert len(late) == 1
+    receipt = service.erase("subject", "gone")
+    assert upsert(text, late) == []  # now it wakes up
+    if receipt.state != "final":
+        assert wait_until(lambda: service.erasures()[0].state == "final", WAIT)
+    report = service.verify("text")
+    assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
+    assert wait_until(
+        lambda: (
+            [hit.record.id for hit in service.search(SearchRequest("quince")).items] == list(kept)
+        ),
+        WAIT,
+    )
+
+
+def test_a_rebuild_while_records_arrive(service):
+    ids = service.ingest([Draft(input=f"medlar {n}") for n in range(300)]).ids
+    settle(service)
+
+    def one_more(done: int, _total: int) -> None:
+        if done:
+            service.ingest([Draft(input="medlar meanwhile")])
+
+    assert service.rebuild("text", one_more) >= len(ids)
+    settle(service)
+    assert wait_until(lambda: clean(service, "text"), WAIT)
+    found = service.search(SearchRequest("medlar meanwhile"))
+    assert not found.degraded
+    assert found.items
+
+
+def test_another_model_in_the_settings_is_told_and_nothing_is_made_again_behind_ones_back(
+    service, settings, monkeypatch
+):
+    service.ingest([Draft(input="a sloe is a small plum")])
+    settle(service)
+    monkeypatch.setattr("analect.index.embed.WordLlamaEmbedder.model", "another/1")
+    with AnalysisService.open(settings) as second:
+        with pytest.raises(EngineUnavailable, match="analect rebuild vectors"):
+            second.search(SearchRequest("plum", mode="semantic"))
+        shown = second.status()["indexes"]["vectors"]
+        assert shown["state"] == "damaged"
+        assert "analect rebuild vectors" in shown["problem"]
+        assert second._parts.indexes.health.damaged() == []
+        second.rebuild("vectors")
+        assert second.search(SearchRequest("plum", mode="semantic")).items
+        assert second.status()["indexes"]["vectors"]["state"] == "ok"
+
+
+def test_no_word_of_a_question_or_record_is_logged(service, capfd):
+    service.ingest([Draft(input="the word xylocarp is nowhere else")])
+    settle(service)
+    assert wait_until(lambda: service.search(SearchRequest("xylocarp")).items, WAIT)
+    said = capfd.readouterr()
+    assert "xylocarp" not in said.out + said.err
+
+
+def test_the_home_folder_holds_no_index(service, settings):
+    service.ingest([Draft(input="word")])
+    settle(service)
+    assert not list(Path(settings.home, "index").glob("*"))
