@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -82,6 +83,12 @@ class Status:
             paused=frozenset(self._store.pauses.paused()),
             records=count_records(self._store.engine),
             data_keys=count_keys(self._store.engine),
+            indexed={
+                name: shown["records"]
+                for name, _ in self._indexes.present()
+                if "records" in (shown := self._index(name))
+            },
+            free=_free(self._settings.home),
         )
 
     def _index(self, name: str) -> dict[str, Any]:
@@ -119,3 +126,11 @@ def _files(folder: Path) -> Iterator[tuple[Path, int]]:
         with suppress(FileNotFoundError):
             if path.is_file():
                 yield path, path.stat().st_size
+
+
+def _free(folder: Path) -> int | None:
+    """Bytes that the folder's disk has left; None while there is no folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

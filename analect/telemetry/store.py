@@ -33,13 +33,17 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """One look at the truth. ``sizes``: bytes by part (``truth``, ``text``, ``vectors``, ...)."""
+    """One look at the truth. ``sizes``: bytes by part (``truth``, ``text``, ``vectors``, ...);
+    ``indexed``: records by index; ``free``: bytes that the home folder's disk has left.
+    """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     backlog: Mapping[str, Backlog] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
+    indexed: Mapping[str, int] = field(default_factory=dict)
     records: int | None = None
     data_keys: int | None = None
+    free: int | None = None
 
 
 class StoreMetrics:
@@ -130,11 +134,18 @@ def _families(state: StoreState, growth: float | None) -> Iterator[Metric]:
         ),
         ("analect_store_records_count", "Records stored, about.", state.records),
         ("analect_keys_data_count", "Data keys that exist.", state.data_keys),
+        ("analect_store_free_bytes", "Bytes left on the home folder's disk.", state.free),
     ):
         family = GaugeMetricFamily(name, text)
         if single is not None:
             family.add_metric((), single)
         yield family
+    indexed = GaugeMetricFamily(
+        "analect_index_records_count", "Records that an index holds.", labels=("index",)
+    )
+    for index, count in state.indexed.items():
+        indexed.add_metric((index,), count)
+    yield indexed
     depth = GaugeMetricFamily(
         "analect_outbox_pending_entries",
         "Entries of the outbox that wait for a processor: a commit each, or a part of one.",

@@ -1,4 +1,7 @@
-"""The CRDs and their reference, generated: ``python -m analect_operator.crds [--check]``."""
+"""What is generated from the specs: ``python -m analect_operator.crds [--check]``.
+
+The CRDs, here and in the chart, their reference, and the rules for Prometheus.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,17 @@ from typing import Any
 
 import yaml
 
+from analect_operator.build.alerts import groups, operator_alerts, store_alerts
 from analect_operator.specs.base import GROUP, VERSION
 from analect_operator.specs.kinds import KINDS, CustomKind
+from analect_operator.specs.schedules import Thresholds
 from analect_operator.specs.schema import structural
 
 _ROOT = Path(__file__).parents[2]
+_CHART = _ROOT / "charts" / "analect" / "files"
+_PLAIN = """# For a Prometheus without its operator: all alerts, with the thresholds that a store has when none
+# are given. Generated; copy it and change the copy.
+"""
 _HEADING = """# Custom resources
 
 Generated from the operator's own types by `python -m analect_operator.crds`; do not edit. `kubectl explain analysisstore.spec` says the same. All kinds are of the group `analect.dev/v1alpha1`, namespaced, in the category `analect` (`kubectl get analect`).
@@ -78,14 +87,22 @@ def definition(kind: CustomKind) -> dict[str, Any]:
 
 def files() -> dict[Path, str]:
     """Every generated file and what belongs into it."""
-    made = {
-        _ROOT / "crds" / f"{kind.plural}.yaml": yaml.safe_dump(
-            definition(kind), sort_keys=False, width=100
-        )
-        for kind in KINDS
-    }
+    made = {}
+    for kind in KINDS:
+        text = yaml.safe_dump(definition(kind), sort_keys=False, width=100)
+        made[_ROOT / "crds" / f"{kind.plural}.yaml"] = text
+        made[_CHART / "crds" / f"{kind.plural}.yaml"] = text
+    limits = Thresholds()
+    operators = groups("analect-operator", operator_alerts(limits))
+    made[_CHART / "rules.yaml"] = _rules(operators)
+    stores = groups("analect-store", store_alerts(limits))
+    made[_CHART / "prometheus.rules.yaml"] = _PLAIN + _rules([*stores, *operators])
     made[_ROOT / "docs" / "reference" / "custom-resources.md"] = reference()
     return made
+
+
+def _rules(groups_: list[dict[str, Any]]) -> str:
+    return yaml.safe_dump({"groups": groups_}, sort_keys=False, width=100)
 
 
 def reference() -> str:
@@ -143,7 +160,7 @@ def main() -> None:
             sys.exit(f"{names}: not what the specs say; run python -m analect_operator.crds")
         return
     for path, text in made.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
 
 

@@ -83,3 +83,9 @@ class Metrics:
             ["namespace", "store"],
             registry=registry,
         )
+        self.retention_age = Gauge(
+            "analect_operator_store_retention_age_seconds",
+            "Time since a store's retention last ended well.",
+            ["namespace", "store"],
+            registry=registry,
+        )

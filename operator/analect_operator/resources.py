@@ -61,6 +61,7 @@ OPTIONAL = (
     Resource("keda.sh/v1alpha1", "ScaledObject", "scaledobjects"),
     Resource("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications"),
     Resource("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    Resource("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
 )
 """Kinds that a cluster may lack."""
 

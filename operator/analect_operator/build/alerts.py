@@ -12,7 +12,8 @@ from typing import Any
 from analect_operator.specs.schedules import Thresholds
 
 RUNBOOKS = "docs/runbooks"
-_STORE = "by (namespace, app_kubernetes_io_instance)"
+_MATCH = "(namespace, app_kubernetes_io_instance)"
+_STORE = f"by {_MATCH}"
 _MEGABYTE = 1_000_000
 _ERRORS = 'analect_http_request_seconds_count{status=~"5..",@}'
 _REQUESTS = "analect_http_request_seconds_count{@}"
@@ -199,12 +200,11 @@ def _processing(limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AnalectIndexDrift",
-            "abs(max by (namespace, app_kubernetes_io_instance, index) "
-            "(analect_index_records_count{@}) - on (namespace, app_kubernetes_io_instance) "
-            f"group_left max {_STORE} (analect_store_records_count{{@}})) > on (namespace, "
-            f"app_kubernetes_io_instance) group_left (max {_STORE} "
-            "(analect_store_records_count{@}) * 0.05 + 1000) and on (namespace, "
-            f"app_kubernetes_io_instance) sum {_STORE} (analect_outbox_pending_entries{{@}}) == 0",
+            "abs((max by (namespace, app_kubernetes_io_instance, index) "
+            f"(analect_index_records_count{{@}}) - on {_MATCH} group_left () "
+            f"max {_STORE} (analect_store_records_count{{@}})) / on {_MATCH} group_left () "
+            f"(max {_STORE} (analect_store_records_count{{@}}) + 20000)) > 0.05 and on {_MATCH} "
+            f"(sum {_STORE} (analect_outbox_pending_entries{{@}}) == 0)",
             "1h",
             "warning",
             "An index holds another number of records than the store, and nothing waits.",
@@ -228,7 +228,9 @@ def _processing(limits: Thresholds) -> list[Alert]:
 
 def operator_alerts(limits: Thresholds) -> list[Alert]:
     """Of the operator, and of what it alone knows of the stores."""
-    unwell = 'max by (condition) (analect_operator_stores_count{{condition="{}",status="False"}}) > 0'
+    unwell = (
+        'max by (condition) (analect_operator_stores_count{{condition="{}",status="False"}}) > 0'
+    )
     return [
         Alert(
             "AnalectOperatorLeaderless",
@@ -246,7 +248,7 @@ def operator_alerts(limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AnalectOperatorFailing",
-            'sum by (kind) (rate(analect_operator_reconciles_total{outcome!="done"}[10m])) > 0.1',
+            'sum by (kind) (rate(analect_operator_reconciles_total{outcome=~"failed|refused"}[10m])) > 0.1',
             "15m",
             "warning",
             "The operator keeps failing to bring objects to what they should be.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analect_operator.build import environment as env
 from analect_operator.build import names
+from analect_operator.build.alerts import groups, store_alerts
 from analect_operator.build.embedded import embedded
 from analect_operator.build.jobs import Policy, cron_jobs
 from analect_operator.build.managed import managed
@@ -24,6 +25,8 @@ def children(site: Site, policy: Policy | None = None) -> list[Manifest]:
     found += network(site)
     if "PodMonitor" in site.cluster.kinds and site.spec.monitoring.pod_monitor:
         found.append(_pod_monitor(site))
+    if "PrometheusRule" in site.cluster.kinds and site.spec.monitoring.rules:
+        found.append(_rules(site))
     return found
 
 
@@ -50,4 +53,14 @@ def _pod_monitor(site: Site) -> Manifest:
     }
     return site.manifest(
         "monitoring.coreos.com/v1", "PodMonitor", "metrics", "metrics", {"spec": body}
+    )
+
+
+def _rules(site: Site) -> Manifest:
+    """The store's alerts, by its own thresholds."""
+    mine = f'namespace="{site.namespace}",app_kubernetes_io_instance="{names.label(site.name)}"'
+    alerts = store_alerts(site.spec.monitoring.thresholds)
+    body = {"groups": groups(f"{site.namespace}-{site.name}", alerts, mine)}
+    return site.manifest(
+        "monitoring.coreos.com/v1", "PrometheusRule", "alerts", "metrics", {"spec": body}
     )

@@ -1,0 +1,257 @@
+"""Every alert fires when it should and is silent when it should be, by Prometheus's own tool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analect_operator.build.alerts import Alert, groups, operator_alerts, store_alerts
+from analect_operator.metrics import Metrics
+from analect_operator.specs.schedules import Thresholds
+from tests.conftest import requires
+
+ROOT = Path(__file__).parents[2]
+LIMITS = Thresholds()
+ALERTS = {one.name: one for one in [*store_alerts(LIMITS), *operator_alerts(LIMITS)]}
+METRIC = re.compile(r"\banalect_[a-z_]+\b")
+BOUNDED = {
+    *("severity", "namespace", "app_kubernetes_io_instance", "processor", "index"),
+    *("kind", "condition", "store"),
+}
+HERE = 'namespace="n",app_kubernetes_io_instance="s"'
+
+# Series are in promtool's notation, a minute apart, in a store that is called s in namespace n.
+OUTCOMES = "analect_stored_outcomes_total"
+HTTP = "analect_http_request_seconds_count"
+Series = dict[str, str]
+CASES: dict[str, tuple[Series, Series]] = {
+    "AnalectSlowResponses": (
+        {
+            "analect_stored_response_seconds_sum{}": "0+600x60",
+            "analect_stored_response_seconds_count{}": "0+60x60",
+        },
+        {
+            "analect_stored_response_seconds_sum{}": "0+120x60",
+            "analect_stored_response_seconds_count{}": "0+60x60",
+        },
+    ),
+    "AnalectSuccessRateLow": (
+        {f'{OUTCOMES}{{outcome="success"}}': "0+9x60", f'{OUTCOMES}{{outcome="error"}}': "0+1x60"},
+        {f'{OUTCOMES}{{outcome="success"}}': "0+99x60", f'{OUTCOMES}{{outcome="error"}}': "0+1x60"},
+    ),
+    "AnalectErrorRateHigh": (
+        {f'{OUTCOMES}{{outcome="success"}}': "0+9x60", f'{OUTCOMES}{{outcome="error"}}': "0+1x60"},
+        {f'{OUTCOMES}{{outcome="success"}}': "0+99x60", f'{OUTCOMES}{{outcome="error"}}': "0+1x60"},
+    ),
+    "AnalectManySessions": (
+        {"analect_stored_active_sessions{}": "101x60"},
+        {"analect_stored_active_sessions{}": "100x60"},
+    ),
+    "AnalectNotReady": (
+        {'analect_http_ready_state{pod="a"}': "0x60", 'analect_http_ready_state{pod="b"}': "0x60"},
+        {'analect_http_ready_state{pod="a"}': "1x60", 'analect_http_ready_state{pod="b"}': "0x60"},
+    ),
+    "AnalectIngestRefusing": (
+        {'analect_http_refusals_total{reason="overloaded"}': "0+1x60"},
+        {'analect_http_refusals_total{reason="unauthenticated"}': "0+1x60"},
+    ),
+    "AnalectAvailabilityBurnFast": (
+        {f'{HTTP}{{status="503"}}': "0+2x60", f'{HTTP}{{status="200"}}': "0+98x60"},
+        {f'{HTTP}{{status="503"}}': "0+1x60", f'{HTTP}{{status="200"}}': "0+999x60"},
+    ),
+    "AnalectAvailabilityBurnSlow": (
+        {f'{HTTP}{{status="503"}}': "0+1x60", f'{HTTP}{{status="200"}}': "0+99x60"},
+        {f'{HTTP}{{status="503"}}': "0+1x60", f'{HTTP}{{status="200"}}': "0+999x60"},
+    ),
+    "AnalectReadsSlow": (
+        {
+            'analect_read_request_seconds_bucket{le="1"}': "0+80x60",
+            'analect_read_request_seconds_bucket{le="2.5"}': "0+100x60",
+            'analect_read_request_seconds_bucket{le="+Inf"}': "0+100x60",
+        },
+        {
+            'analect_read_request_seconds_bucket{le="1"}': "0+100x60",
+            'analect_read_request_seconds_bucket{le="2.5"}': "0+100x60",
+            'analect_read_request_seconds_bucket{le="+Inf"}': "0+100x60",
+        },
+    ),
+    "AnalectSearchDegraded": (
+        {"analect_search_degraded_total{}": "0+1x60"},
+        {"analect_search_degraded_total{}": "7x60"},
+    ),
+    "AnalectStoreLarge": (
+        {'analect_store_size_bytes{part="truth"}': "1000000001x60"},
+        {
+            'analect_store_size_bytes{part="truth"}': "1000x60",
+            'analect_store_size_bytes{part="text"}': "1000000001x60",
+        },
+    ),
+    "AnalectDiskFilling": (
+        {"analect_store_free_bytes{}": "1000000-1000x60"},
+        {"analect_store_free_bytes{}": "10000000-1000x60"},
+    ),
+    "AnalectBacklogOld": (
+        {'analect_outbox_oldest_age_seconds{processor="graph"}': "601x60"},
+        {'analect_outbox_oldest_age_seconds{processor="graph"}': "60x60"},
+    ),
+    "AnalectStale": (
+        {'analect_outbox_oldest_age_seconds{processor="text"}': "301x60"},
+        {'analect_outbox_oldest_age_seconds{processor="graph"}': "301x60"},
+    ),
+    "AnalectQuarantineGrowing": (
+        {'analect_outbox_quarantined_records{processor="text"}': "0+1x60"},
+        {'analect_outbox_quarantined_records{processor="text"}': "3x60"},
+    ),
+    "AnalectProcessorPaused": (
+        {'analect_processing_paused_state{processor="text"}': "1x400"},
+        {'analect_processing_paused_state{processor="text"}': "0x400"},
+    ),
+    "AnalectIndexDrift": (
+        {
+            'analect_index_records_count{index="text"}': "50000x100",
+            "analect_store_records_count{}": "100000x100",
+            'analect_outbox_pending_entries{processor="text"}': "0x100",
+        },
+        {
+            'analect_index_records_count{index="text"}': "50000x100",
+            "analect_store_records_count{}": "100000x100",
+            'analect_outbox_pending_entries{processor="text"}': "9x100",
+        },
+    ),
+    "AnalectQueueDown": ({"analect_queue_up_state{}": "0x60"}, {"analect_queue_up_state{}": "1x60"}),
+    "AnalectDispatcherLeaderless": (
+        {'analect_dispatcher_leader_state{pod="a"}': "0x60"},
+        {
+            'analect_dispatcher_leader_state{pod="a"}': "0x60",
+            'analect_dispatcher_leader_state{pod="b"}': "1x60",
+        },
+    ),
+    "AnalectOperatorLeaderless": (
+        {"analect_operator_leader_state{}": "0x60"},
+        {"analect_operator_leader_state{}": "1x60"},
+    ),
+    "AnalectOperatorDeaf": (
+        {'analect_operator_watch_age_seconds{kind="Job"}': "0+60x60"},
+        {'analect_operator_watch_age_seconds{kind="Job"}': "60x60"},
+    ),
+    "AnalectOperatorFailing": (
+        {'analect_operator_reconciles_total{kind="AnalysisStore",outcome="failed"}': "0+60x60"},
+        {'analect_operator_reconciles_total{kind="AnalysisStore",outcome="done"}': "0+60x60"},
+    ),
+    **{
+        name: (
+            {f'analect_operator_stores_count{{condition="{title}",status="False"}}': "1x100"},
+            {f'analect_operator_stores_count{{condition="{title}",status="True"}}': "1x100"},
+        )
+        for name, title in (
+            ("AnalectStoreNotReady", "Ready"),
+            ("AnalectMigrationFailed", "MigrationsApplied"),
+            ("AnalectBackupUnverified", "BackupsHealthy"),
+        )
+    },
+    "AnalectBackupLate": (
+        {'analect_operator_store_backup_age_seconds{store="s"}': "130000x60"},
+        {'analect_operator_store_backup_age_seconds{store="s"}': "80000x60"},
+    ),
+    "AnalectRetentionLate": (
+        {'analect_operator_store_retention_age_seconds{store="s"}': "180000x100"},
+        {'analect_operator_store_retention_age_seconds{store="s"}': "80000x100"},
+    ),
+}
+LATE = {"AnalectProcessorPaused": "390m", "AnalectIndexDrift": "90m"}
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        requires("monitoring", "promtool, of Debian's package prometheus")
+    assert found is not None
+    return found
+
+
+def test_every_alert_has_a_case() -> None:
+    assert set(CASES) == set(ALERTS)
+
+
+def test_alerts_fire_and_are_silent(promtool: str, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": groups("all", list(ALERTS.values()), HERE)}))
+    # Of the operator's alerts the labels of a store are no part.
+    tests = [
+        case(ALERTS[name], series, fires=fires)
+        for name, (firing, quiet) in CASES.items()
+        for series, fires in ((firing, True), (quiet, False))
+    ]
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [rules.name], "tests": tests}))
+    done = subprocess.run(
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def case(alert: Alert, series: Series, *, fires: bool) -> dict[str, Any]:
+    """What promtool is to look at; the labels of a firing alert are those of its series, as far
+    as its expression keeps them."""
+    at = LATE.get(alert.name, "95m" if "x100" in next(iter(series.values())) else "58m")
+    expected: dict[str, Any] = {"eval_time": at, "alertname": alert.name}
+    if fires:
+        rule = alert.rule(HERE)
+        labels = {"severity": alert.severity, **kept_labels(alert, series)}
+        expected["exp_alerts"] = [
+            {"exp_labels": labels, "exp_annotations": rule["annotations"]},
+        ]
+    else:
+        expected["exp_alerts"] = []
+    given = [
+        {"series": name.replace("{", "{" + HERE + ",").replace(",}", "}"), "values": values}
+        for name, values in series.items()
+    ]
+    return {"interval": "1m", "input_series": given, "alert_rule_test": [expected]}
+
+
+def kept_labels(alert: Alert, series: Series) -> dict[str, str]:
+    """The labels that the outermost aggregation leaves."""
+    by = re.search(r"by \(([^)]*)\)", alert.expr)
+    names = [name.strip() for name in by[1].split(",")] if by else []
+    found = {"namespace": "n", "app_kubernetes_io_instance": "s"}
+    for name in series:
+        found |= dict(re.findall(r'(\w+)="([^"]*)"', name))
+    return {name: found[name] for name in names if name in found and name != "le"}
+
+
+def test_what_alerts_ask_for_is_exported() -> None:
+    documented = set(METRIC.findall((ROOT / "docs/reference/metrics.md").read_text()))
+    exported = {
+        family.name for family in Metrics().registry.collect()
+    } | documented
+    for alert in ALERTS.values():
+        for name in METRIC.findall(alert.expr):
+            plain = re.sub(r"_(total|sum|count|bucket)$", "", name)
+            assert name in exported or plain in exported, f"{alert.name} asks for {name}"
+
+
+def test_no_alert_has_a_label_of_unbounded_size() -> None:
+    for alert in ALERTS.values():
+        for names in re.findall(r"by \(([^)]*)\)", alert.expr):
+            left = {name.strip() for name in names.split(",")} - {"le"}
+            assert left <= BOUNDED, alert.name
+
+
+def test_every_alert_has_its_page() -> None:
+    for name in ALERTS:
+        page = ROOT / "docs" / "runbooks" / f"{name}.md"
+        assert page.is_file(), f"docs/runbooks/{name}.md is missing"
+        assert page.read_text().startswith(f"# {name}\n")
+
+
+def test_a_store_brings_its_own_thresholds() -> None:
+    alerts = {one.name: one for one in store_alerts(Thresholds(concurrent_users=7))}
+    assert alerts["AnalectManySessions"].expr.endswith("> 7")
