@@ -18,27 +18,36 @@ def observed(controller: Controller, metrics: Metrics) -> None:
     for informer in controller.informers:
         metrics.watch_age.labels(informer.resource.kind).set(informer.silent_seconds)
     metrics.backup_age.clear()
+    metrics.retention_age.clear()
     found: Counter[tuple[str, str]] = Counter()
     for ref in controller.world.refs(STORE):
         body = controller.world.get(ref)
-        for one in conditions(body) if body else ():
+        if body is None:
+            continue
+        for one in conditions(body):
             found[one["type"], one["status"]] += 1
-        if body is not None and (age := _backup_age(body, controller.wall())) is not None:
-            metrics.backup_age.labels(ref.namespace, ref.name).set(age)
+        now = controller.wall()
+        if body["spec"].get("backup") is not None:
+            metrics.backup_age.labels(ref.namespace, ref.name).set(_age(body, "backup-", now))
+        if any(one["name"] == "retention" for one in _runs(body)):
+            metrics.retention_age.labels(ref.namespace, ref.name).set(_age(body, "retention", now))
     metrics.stores.clear()
     for (type_, status), count in found.items():
         metrics.stores.labels(type_, status).set(count)
 
 
-def _backup_age(body: dict[str, Any], now: int) -> float | None:
-    """Seconds since a backup of the store last ended well; since it was made, if none did."""
-    if body["spec"].get("backup") is None:
-        return None
-    runs = body.get("status", {}).get("runs", [])
+def _runs(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What ran by the clock, and how it last ended."""
+    found: list[dict[str, Any]] = body.get("status", {}).get("runs", [])
+    return found
+
+
+def _age(body: dict[str, Any], run: str, now: int) -> float:
+    """Seconds since such a run last ended well; since the store was made, if none did."""
     ended = [
         one["lastSuccessTime"]
-        for one in runs
-        if one["name"].startswith("backup-") and "lastSuccessTime" in one
+        for one in _runs(body)
+        if one["name"].startswith(run) and "lastSuccessTime" in one
     ]
     since = max(ended, default=body["metadata"]["creationTimestamp"])
     return (now - micros_of(since)) / MICROS

@@ -124,7 +124,10 @@ CASES: dict[str, tuple[Series, Series]] = {
             'analect_outbox_pending_entries{processor="text"}': "9x100",
         },
     ),
-    "AnalectQueueDown": ({"analect_queue_up_state{}": "0x60"}, {"analect_queue_up_state{}": "1x60"}),
+    "AnalectQueueDown": (
+        {"analect_queue_up_state{}": "0x60"},
+        {"analect_queue_up_state{}": "1x60"},
+    ),
     "AnalectDispatcherLeaderless": (
         {'analect_dispatcher_leader_state{pod="a"}': "0x60"},
         {
@@ -229,9 +232,7 @@ def kept_labels(alert: Alert, series: Series) -> dict[str, str]:
 
 def test_what_alerts_ask_for_is_exported() -> None:
     documented = set(METRIC.findall((ROOT / "docs/reference/metrics.md").read_text()))
-    exported = {
-        family.name for family in Metrics().registry.collect()
-    } | documented
+    exported = {family.name for family in Metrics().registry.collect()} | documented
     for alert in ALERTS.values():
         for name in METRIC.findall(alert.expr):
             plain = re.sub(r"_(total|sum|count|bucket)$", "", name)

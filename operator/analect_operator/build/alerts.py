@@ -287,7 +287,7 @@ def operator_alerts(limits: Thresholds) -> list[Alert]:
             "max by (namespace, store) (analect_operator_store_retention_age_seconds) > 172800",
             "1h",
             "warning",
-            "A store's retention has not run for two days: records stay longer than promised.",
+            "A store's retention has not ended well for two days: records stay too long.",
         ),
     ]
 
