@@ -84,7 +84,7 @@ class Operators:
     started: list[Running] = field(default_factory=list)
     lease: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
 
-    def start(self, **env: str) -> Running:
+    def start(self, kubeconfig: Path | None = None, **env: str) -> Running:
         port = free_port()
         log = self.folder / f"operator-{len(self.started)}-{port}.log"
         said = {f"ANALECT_OPERATOR_{name.upper()}": value for name, value in env.items()}
@@ -93,7 +93,7 @@ class Operators:
                 [sys.executable, "-m", "analect_operator.main"],
                 env={
                     **os.environ,
-                    "KUBECONFIG": str(self.plane.kubeconfig),
+                    "KUBECONFIG": str(kubeconfig or self.plane.kubeconfig),
                     "ANALECT_OPERATOR_HOST": "127.0.0.1",
                     "ANALECT_OPERATOR_PORT": str(port),
                     "ANALECT_OPERATOR_LOG_LEVEL": "debug",
@@ -110,8 +110,8 @@ class Operators:
         self.started.append(running)
         return running
 
-    def ready(self, **env: str) -> Running:
-        running = self.start(**env)
+    def ready(self, kubeconfig: Path | None = None, **env: str) -> Running:
+        running = self.start(kubeconfig, **env)
         wait_for(running.ready, what="the operator is ready")
         return running
 
