@@ -285,7 +285,25 @@ class AnalysisService:
 
     def related(self, record_id: str, depth: int = 1, limit: int = 100) -> Subgraph:
         """What a record is related to, each node and edge naming the records it comes from."""
-        return self._parts.finder.related(record_id, depth, limit)
+        return self._parts.relations.related(record_id, depth, limit)
+
+    def path_between(self, source: str, target: str, steps: int = 6) -> Subgraph:
+        """One shortest way from a record to another; empty when there is none of so few steps."""
+        return self._parts.relations.path(source, target, steps)
+
+    def session_related(self, session_id: str, limit: int = 100) -> Subgraph:
+        """What else a session touched: its newest records and what they are related to."""
+        stored_form = self._parts.pseudonymiser.promoted("session_id", session_id)
+        return self._parts.relations.session(stored_form, limit)
+
+    def process_chain(self, process_id: str, limit: int = 100) -> Subgraph:
+        """A process and its records in order, each tied to its parent and to the next."""
+        stored_form = self._parts.pseudonymiser.promoted("process_id", process_id)
+        return self._parts.relations.process(stored_form, limit)
+
+    def top_tags(self, limit: int = 50) -> Sequence[tuple[str, int]]:
+        """The tags on the most records, and on how many."""
+        return self._parts.relations.tags(limit)
 
     # -- documents -------------------------------------------------------------------------
 

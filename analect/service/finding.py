@@ -1,4 +1,4 @@
-"""Search by words, by meaning, by both; and the walk along relations."""
+"""Search by words, by meaning, by both."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from analect.index.text.expression import parse
 from analect.index.text.highlight import snippets
 from analect.index.text.matching import matches
 from analect.model.errors import EngineUnavailable, InvalidQuery
-from analect.model.ids import RecordId, id_bytes, id_text, parse_id
-from analect.model.query import Hit, RecordFilter, SearchPage, SearchRequest, Subgraph
+from analect.model.ids import RecordId, id_bytes, id_text
+from analect.model.query import Hit, RecordFilter, SearchPage, SearchRequest
 from analect.model.record import Record
 from analect.store.cursor import Cursors, digest
 
@@ -84,23 +84,6 @@ class Finder:
             return SearchPage(self._hits(request, ranked), following)
         ranked, following, degraded = self._ranked_page(request)
         return SearchPage(self._hits(request, ranked), following, degraded)
-
-    def related(self, record_id: str, depth: int, limit: int) -> Subgraph:
-        """What a record is related to, at most ``depth`` hops away.
-
-        Raises:
-            InvalidQuery: depth or limit out of range.
-            NotFound: there is no such record in the graph.
-        """
-        if not 1 <= depth <= 5:
-            raise InvalidQuery("depth must be between 1 and 5", field="depth")
-        if not 1 <= limit <= 1000:
-            raise InvalidQuery("limit must be between 1 and 1000", field="limit")
-        graph = self._indexes.graph
-        if graph is None:
-            raise InvalidQuery("the graph is switched off (setting index.graph)", field="index")
-        with self._indexes.health.watching("graph"):
-            return graph.related(parse_id(record_id), depth, limit)
 
     def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
         index = self._indexes.text

@@ -39,6 +39,7 @@ from analect.service.finding import Finder
 from analect.service.intake import Intake
 from analect.service.opening import Opener
 from analect.service.papers import Papers
+from analect.service.relating import Relations
 from analect.service.retaining import Retaining
 from analect.service.revealing import Revealer
 from analect.service.status import Status
@@ -81,6 +82,7 @@ class Parts:
     opener: Opener
     intake: Intake
     finder: Finder
+    relations: Relations
     papers: Papers
     upkeep: Upkeep
     eraser: Eraser
@@ -216,6 +218,7 @@ def wire(
         opener=opener,
         intake=intake,
         finder=Finder(indexes, load, recent, cursors),
+        relations=Relations(indexes),
         papers=papers,
         upkeep=upkeep,
         eraser=eraser,

@@ -37,6 +37,7 @@ from analect_ingest.operations import Operations
 from analect_ingest.problems import problem, problem_of, unexpected
 from analect_ingest.reading import Reading
 from analect_ingest.records import LINES, RecordsEndpoint
+from analect_ingest.relating import Relating
 from analect_ingest.roles import Role
 from analect_ingest.serving import Serving
 from analect_ingest.tail import Tail
@@ -89,8 +90,8 @@ def create_app(
     endpoint = RecordsEndpoint(context, app.state.admission, app.state.workers)
     records = Route(_RECORDS, endpoint, methods=["POST"])
     app.router.routes.append(records)
-    for part in (Reading(context), Tail(context), Documents(context), Operations(context)):
-        part.mount(app)
+    for part in (Reading, Relating, Tail, Documents, Operations):
+        part(context).mount(app)
     _handle_errors(app)
     _describe(app, with_keys=bool(keys))
     app.edge = Edge(

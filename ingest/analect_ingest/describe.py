@@ -47,6 +47,7 @@ _QUERY: dict[str, Schema] = {
         "maxLength": 4096,
         "description": 'Words that must all match; `"a phrase"`, `prefix*`, `-without`, `a OR b`.',
     },
+    "steps": {"type": "integer", "minimum": 1, "maximum": 20, "default": 6},
     "tier": {
         "enum": list(TIERS),
         "description": "Hot and warm records together when not given; `cold` needs `from` and `to`.",
@@ -260,6 +261,7 @@ def _schemas() -> dict[str, Schema]:
             edges={"type": "array", "items": {"type": "object"}},
             truncated={"type": "boolean"},
         ),
+        "TagCount": _object(tag=_TEXT, records={"type": "integer"}),
         "Feedback": {
             "type": "object",
             "minProperties": 1,

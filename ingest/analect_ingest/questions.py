@@ -106,6 +106,16 @@ def related_question(pairs: Pairs) -> tuple[int, int]:
     return depth, question.limit or 100
 
 
+def path_question(pairs: Pairs) -> int:
+    """Of ``GET /v1/related/{id}/to/{target}``: how many steps at most."""
+    return _whole(_only(pairs, {"steps"}).others.get("steps", "6"), "steps", 1, 20)
+
+
+def limit_question(pairs: Pairs, default: int) -> int:
+    """Of a call that takes nothing else."""
+    return _only(pairs, {"limit"}).limit or default
+
+
 def documents_question(pairs: Pairs) -> tuple[str | None, str | None, PageRequest]:
     """Of ``GET /v1/documents/{kind}``: (owner, status, page)."""
     question = _only(pairs, {"limit", "cursor", "owner", "status"})

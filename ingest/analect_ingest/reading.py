@@ -1,4 +1,4 @@
-"""Records, threads, changes, relations, feedback and searches."""
+"""Records, threads, changes, feedback and searches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from analect.model.errors import InvalidInput, NotFound
-from analect.model.ids import RecordId, parse_id
+from analect.model.errors import InvalidInput
 from analect.model.query import SearchRequest
 from analect_ingest import present, questions
 from analect_ingest.context import Context
 from analect_ingest.describe import FILTERS, body_of, items_of, operation, parameters, ref
-from analect_ingest.requests import json_object, refuse_others
+from analect_ingest.requests import json_object, record_id_in, refuse_others
 
 _RATINGS = ("rating", "score", "label", "comment")
 
@@ -88,15 +87,6 @@ class Reading:
             ),
         )(self.changes)
         app.get(
-            "/v1/related/{id}",
-            **operation(
-                "Walk along relations from a record",
-                parameters=[*record_id, *parameters("depth", "limit")],
-                ok=ref("Subgraph"),
-                errors=(404,),
-            ),
-        )(self.related)
-        app.get(
             "/v1/search",
             **operation(
                 "Find by words, by meaning or by both",
@@ -127,7 +117,7 @@ class Reading:
     async def record(self, request: Request) -> Response:
         """One record, its payload opened."""
         _no_parameters(request)
-        found = await self._read("record", self._service.get, _record_id(request))
+        found = await self._read("record", self._service.get, record_id_in(request))
         return present.json_response(present.record(found))
 
     async def thread(self, request: Request) -> Response:
@@ -143,17 +133,10 @@ class Reading:
         found = await self._read("changes", self._service.changes, after, limit)
         return present.json_response(present.page(found, present.change))
 
-    async def related(self, request: Request) -> Response:
-        """Nodes and edges around a record."""
-        depth, limit = questions.related_question(request.query_params.multi_items())
-        record_id = _record_id(request)
-        found = await self._read("related", self._service.related, record_id, depth, limit)
-        return present.json_response(present.subgraph(found))
-
     async def feedback_of(self, request: Request) -> Response:
         """The evaluations that point at a record."""
         _no_parameters(request)
-        record_id = _record_id(request)
+        record_id = record_id_in(request)
         await self._read("record", self._service.get, record_id)
         found = await self._read("feedback", self._service.feedback_of, [record_id])
         records = found.get(record_id, [])
@@ -164,7 +147,7 @@ class Reading:
     async def annotations(self, request: Request) -> Response:
         """By processor and name; free text is opened."""
         _no_parameters(request)
-        record_id = _record_id(request)
+        record_id = record_id_in(request)
         await self._read("record", self._service.get, record_id)
         found = await self._read("annotations", self._service.annotations, [record_id])
         items = [present.annotation(one) for one in found.get(record_id, [])]
@@ -175,7 +158,9 @@ class Reading:
         said = await json_object(request)
         refuse_others(said, _RATINGS, ", ".join(_RATINGS))
         _check_feedback(said)
-        stored = await self._context.in_thread(self._service.feedback, _record_id(request), **said)
+        stored = await self._context.in_thread(
+            self._service.feedback, record_id_in(request), **said
+        )
         return present.json_response({"id": stored}, 201)
 
     async def search(self, request: Request) -> Response:
@@ -203,18 +188,6 @@ class Reading:
         found = await self._context.in_thread(call, *args)
         self._context.telemetry.finding.read(kind, perf_counter() - started)
         return found
-
-
-def _record_id(request: Request) -> RecordId:
-    """The id in the path; what is no id of ours is nowhere."""
-    try:
-        return parse_id(request.path_params["id"])
-    except InvalidInput as error:
-        raise NotFound(
-            "there is no record with this id: ids are UUIDv7; look for an id of your own with "
-            "/v1/records?external_id=",
-            field="id",
-        ) from error
 
 
 def _no_parameters(request: Request) -> None:

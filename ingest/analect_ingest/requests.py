@@ -1,4 +1,4 @@
-"""Small JSON bodies: questions, feedback, documents."""
+"""What calls take: small JSON bodies, ids in paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import Request
 
-from analect.model.errors import InvalidInput, InvalidQuery
+from analect.model.errors import InvalidInput, InvalidQuery, NotFound
+from analect.model.ids import RecordId, parse_id
 from analect_ingest.admission import Admission
 from analect_ingest.bodies import read_body
 from analect_ingest.decode import NAMEABLE, decode_value
@@ -49,3 +50,15 @@ def refuse_others(said: dict[str, Any], known: Collection[str], listed: str) -> 
         if name not in known:
             field = name if NAMEABLE.match(name) else "(unknown)"
             raise InvalidInput(f"unknown field {field}: there are only {listed} here", field=field)
+
+
+def record_id_in(request: Request, name: str = "id") -> RecordId:
+    """The id in the path; what is no id of ours is nowhere."""
+    try:
+        return parse_id(request.path_params[name])
+    except InvalidInput as error:
+        raise NotFound(
+            "there is no record with this id: ids are UUIDv7; look for an id of your own with "
+            "/v1/records?external_id=",
+            field="id",
+        ) from error

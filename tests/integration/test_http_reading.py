@@ -145,6 +145,29 @@ def test_related(http, stored):
     assert http.get(f"/v1/related/{stored[0]}", params={"depth": "9"}).status_code == 400
 
 
+def test_other_questions_along_relations(http, stored):
+    way = http.get(f"/v1/related/{stored[0]}/to/{stored[4]}").json()
+    assert [node["distance"] for node in way["nodes"]] == [0, 1, 2]
+    assert http.get(f"/v1/related/{stored[0]}/to/{MISSING}").json()["nodes"] == []
+    assert http.get(f"/v1/related/{stored[0]}/to/x").status_code == 404
+    assert http.get(f"/v1/related/{stored[0]}/to/{stored[1]}?steps=99").status_code == 400
+    session = http.get("/v1/sessions/session one/related").json()
+    assert session["nodes"][0]["type"] == "session"
+    assert {node["key"] for node in session["nodes"] if node["type"] == "record"} == set(stored)
+    assert http.get("/v1/sessions/nobody's/related").status_code == 404
+    job = [
+        {"kind": "task", "process_id": "orders/7", "input": f"step {n}", "tags": ["job"]}
+        for n in range(3)
+    ]
+    answer = http.post("/v1/records", params={"wait": "indexed"}, json=job)
+    chain = http.get("/v1/processes/orders/7/chain").json()
+    assert {node["key"] for node in chain["nodes"][1:]} == set(answer.json()["ids"])
+    assert [edge["type"] for edge in chain["edges"]].count("NEXT") == 2
+    tags = http.get("/v1/tags", params={"limit": "4"}).json()["items"]
+    assert {"tag": "job", "records": 3} in tags
+    assert {"tag": "even", "records": 3} in tags
+
+
 def test_changes_say_everything_once(http, stored):
     found, after = [], None
     while True:

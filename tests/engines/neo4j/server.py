@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,8 @@ from tests.engines.launching import Launched, free_port
 from tests.engines.maven import CannotBuild, build
 
 HERE = Path(__file__).parent
-VERSION = "5.26.30"
+VERSION = os.environ.get("ANALECT_TEST_NEO4J", "5.26.30")
+"""2026.08.1 is known as well; it takes a JDK of 21 or newer."""
 PASSWORD = "correct-horse"
 
 _SETTINGS = """\
