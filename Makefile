@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 KEEP ?= 0
 
-.PHONY: help setup demo test test-unit lint format bench bench-faults clean bench-operator
+.PHONY: help setup demo test test-unit lint format bench bench-faults clean bench-operator bench-cluster faults-cluster
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ bench-operator: setup ## The operator with 1,000 stores on a real API server
 
 bench-faults: setup ## The long campaign: hundreds of real kills under load
 	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/acceptance -m faults -rP --timeout 3600
+
+bench-cluster: setup ## The same for dispatcher, workers and engines
+	$(BIN)/python -m benchmarks.cluster
+
+faults-cluster: setup ## The long campaign against the processes of a cluster
+	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/integration/test_cluster_faults.py -rP --timeout 3600
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -254,6 +254,17 @@ class Retention(_Group):
     termination_log: Path | None = None
 
 
+class Cache(_Group):
+    """How long answers are kept, by what they are, and where."""
+
+    url: SecretStr | None = None
+    max_results: Positive = 1024
+    common_questions_seconds: Seconds = 300.0
+    user_behavior_seconds: Seconds = 600.0
+    content_performance_seconds: Seconds = 900.0
+    business_metrics_seconds: Seconds = 3600.0
+
+
 class Graph(_Group):
     """The Neo4j server that keeps the graph; without a URL the graph is a file."""
 
@@ -365,6 +376,7 @@ class Settings(BaseSettings):
     processing: Processing = Processing()
     processors: Annotated[dict[str, Limits], AfterValidator(LimitsByName)] = LimitsByName()
     queue: Queue = Queue()
+    cache: Cache = Cache()
     objects: Objects = Objects()
     tiers: Tiers = Tiers()
     retention: Retention = Retention()
@@ -423,6 +435,11 @@ class Settings(BaseSettings):
         if self.queue.url is not None:
             return self.queue.url.get_secret_value()
         return f"redis://{self.queue.host}:{self.queue.port}/0" if self.queue.host else None
+
+    @property
+    def cache_url(self) -> str | None:
+        """The Redis behind the cache: its own, else the queue's; None: memory alone."""
+        return self.cache.url.get_secret_value() if self.cache.url else self.queue_url
 
     def limits(self, processor: str) -> Limits:
         """Those of one processor, its batch size filled in."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from analect.cache.cache import Cache
 from analect.lifecycle.erase import Receipt
 from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFound
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId, parse_id
@@ -96,6 +97,11 @@ class AnalysisService:
         return self._parts.telemetry
 
     @property
+    def cache(self) -> Cache:
+        """Where answers are kept that took long: aggregates, never anyone's text."""
+        return self._parts.cache
+
+    @property
     def clock(self) -> Clock:
         """The time as every process of this store has it."""
         return self._parts.clock
@@ -121,6 +127,7 @@ class AnalysisService:
     def start(self, *, process: bool = True) -> None:
         """Begin to process in the background; without ``process``, only to keep house there."""
         self._parts.background.start(process=process)
+        self._parts.cache.warm_soon()
 
     def close(self) -> None:
         """Finish what is under way and release everything."""

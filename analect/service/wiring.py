@@ -11,6 +11,8 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine
 
+from analect.cache.cache import Cache
+from analect.cache.shared import open_shared
 from analect.index.catalog import Indexes
 from analect.index.opening import open_indexes
 from analect.lifecycle.backup.erased import ErasedList
@@ -94,6 +96,7 @@ class Parts:
     background: BackgroundProcessing
     telemetry: Telemetry
     status: Status
+    cache: Cache
     clock: Clock
 
     def load(self, ids: Sequence[RecordId]) -> list[Record]:
@@ -237,6 +240,7 @@ def wire(
         background=background,
         telemetry=telemetry,
         status=status,
+        cache=_cache(settings, stack, telemetry),
         clock=clock,
     )
 
@@ -269,6 +273,15 @@ def _store(
         observe=telemetry.store.committed,
         beyond=beyond,
     )
+
+
+def _cache(settings: Settings, stack: ExitStack, telemetry: Telemetry) -> Cache:
+    shared = None
+    if settings.cache_url is not None:
+        shared = open_shared(settings.cache_url, settings.queue)
+    cache = Cache(settings.cache, shared=shared, heard=telemetry.cache)
+    stack.callback(cache.close)
+    return cache
 
 
 def pseudonymiser_of(settings: Settings, key: bytes) -> Pseudonymiser:

@@ -7,6 +7,7 @@ import time
 from prometheus_client import CollectorRegistry
 
 from analect.model.ids import Clock, Micros
+from analect.telemetry.cache import CacheMetrics
 from analect.telemetry.embedding import EmbeddingMetrics
 from analect.telemetry.engines import EngineMetrics
 from analect.telemetry.finding import FindingMetrics
@@ -34,5 +35,6 @@ class Telemetry:
         self.processing = ProcessingMetrics(self.registry)
         self.queue = QueueMetrics(self.registry)
         self.engines = EngineMetrics(self.registry)
+        self.cache = CacheMetrics(self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)
