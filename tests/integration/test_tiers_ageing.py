@@ -294,3 +294,16 @@ def test_anyone_reads_the_folder(aged, policies, settings):
     column = pq.ParquetFile(file).metadata.row_group(0)
     names = [column.column(n).path_in_schema for n in range(column.num_columns)]
     assert column.column(names.index("thread_id")).bloom_filter_offset is not None
+
+
+def test_a_warm_record_that_is_processed_again_is_still_found(service, policies):
+    ids = service.ingest(drafts(10, 120)).ids
+    run(service, policies)
+    assert {one.tier for one in everything(service)} == {"warm"}
+    service.reprocess(ids)
+    assert service.wait_indexed(ids, 60)
+    service.process()
+    for index in ("text", "graph"):
+        report = service.verify(index)
+        assert report.clean
+        assert report.indexed == 10
