@@ -58,13 +58,17 @@ class SharedLevel:
         """
         place = self._place(key)
         until = self._timer() + LOCK_SECONDS
-        while True:
-            found = self._asked(lambda: self._look(place), None)
-            if found is not None:
+        while (found := self._asked(lambda: self._look(place), None)) is None:
+            if self._asked(lambda: self._lock(place), otherwise=True):
+                # Another process may have computed it between the look and the lock.
+                found = self._asked(lambda: self._look(place), None)
+                if found is not None:
+                    self.release(key)
                 return found
-            if self._asked(lambda: self._lock(place), otherwise=True) or self._timer() >= until:
+            if self._timer() >= until:
                 return None
             self._pause(_LOOK_SECONDS)
+        return found
 
     def put(self, key: Hashable, value: Any, seconds: float) -> None:
         """Keep a value, and let those go on who wait for it."""
