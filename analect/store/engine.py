@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from analect.model.errors import ConfigurationError
 from analect.store.failures import translating
 
-__all__ = ["is_postgres", "open_engine", "read_transaction", "translating", "write_transaction"]
+__all__ = [
+    "checkpoint",
+    "is_postgres",
+    "open_engine",
+    "read_transaction",
+    "translating",
+    "write_transaction",
+    "writing_held",
+]
 
 PAGE_SIZE = 16_384
 """Bytes. A sealed 2 KB row wastes half of a 4 KB page."""
@@ -32,8 +40,11 @@ CONNECT_TIMEOUT_S = 5
 WAL_KEEP_BYTES = 64 * 1024 * 1024
 """A WAL file that grew beyond this is cut back when it restarts."""
 
-CHECKPOINT_PAGES = WAL_KEEP_BYTES // PAGE_SIZE
-"""Moving the WAL into the file stalls a commit; pages of busy indexes are moved once, not often."""
+WAL_KEEP_PAGES = WAL_KEEP_BYTES // PAGE_SIZE
+"""A WAL that grew so long is moved whole, so that it begins anew (see
+:mod:`analect.store.checkpoints`)."""
+_AUTOCHECKPOINT_PAGES = 4 * WAL_KEEP_PAGES
+"""Where a commit moves the WAL itself: only when nobody else comes to it."""
 
 _BEGIN = "analect_begin"
 _WRITER = "analect_writer"
@@ -123,6 +134,31 @@ def write_transaction(engine: Engine, *, durable: bool = True) -> Iterator[Conne
 
 
 @contextmanager
+def writing_held(engine: Engine) -> Iterator[None]:
+    """On SQLite: no other thread of this process writes within the block."""
+    writer: _Writer = engine.get_execution_options()[_WRITER]
+    with writer.lock:
+        yield
+
+
+def checkpoint(engine: Engine, mode: str) -> tuple[bool, int]:
+    """Move SQLite's WAL into the file: ``PASSIVE`` what is in nobody's way, ``TRUNCATE`` all of it.
+
+    Returns:
+        Whether somebody was in the way, and the pages of the WAL.
+
+    Raises:
+        StoreUnavailable: the disk does not take it.
+    """
+    writer: _Writer = engine.get_execution_options()[_WRITER]
+    # Two at once are not possible, and SQLite does not let the second one wait.
+    with writer.checkpointing, translating(), engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        busy, pages, _ = driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    return bool(busy), int(pages)
+
+
+@contextmanager
 def _synchronous(connection: Connection, durable: bool) -> Iterator[None]:
     """SQLite's durability of one connection, lowered for the block and put back."""
     driver: Any = connection.connection.dbapi_connection
@@ -166,12 +202,13 @@ class _Writer:
     """
 
     engine: Engine
-    lock: threading.Lock
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    checkpointing: threading.Lock = field(default_factory=threading.Lock)
 
 
 def _add_writer(engine: Engine, writer: Engine) -> None:
     _prepare_sqlite(writer)
-    engine.update_execution_options(**{_WRITER: _Writer(writer, threading.Lock())})
+    engine.update_execution_options(**{_WRITER: _Writer(writer)})
 
     @event.listens_for(engine, "engine_disposed")
     def dispose(_engine: Engine) -> None:
@@ -190,7 +227,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             "journal_mode = WAL",
             "synchronous = FULL",
             f"journal_size_limit = {WAL_KEEP_BYTES}",
-            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}",
             f"cache_size = -{CACHE_KIB}",
             "mmap_size = 0",  # a file cut short by a full disk would kill the process
             "temp_store = MEMORY",

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from analect.model.errors import InvalidInput
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.alone import alone
-from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
+from analect.store.engine import checkpoint, is_postgres, read_transaction, write_transaction
 from analect.store.tables import (
     annotation_rows,
     commits,
@@ -297,10 +297,8 @@ class ErasureRows:
         """Leave nothing in SQLite's write-ahead log; false when a reader was in the way."""
         if is_postgres(self._engine):
             return True
-        with translating(), self._engine.connect() as connection:
-            driver: Any = connection.connection.dbapi_connection
-            (busy, _, _) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not busy
+        busy, _ = checkpoint(self._engine, "TRUNCATE")
+        return not busy
 
 
 def arrivals(connection: Connection, place: int, key_ids: Sequence[int]) -> list[Concerned]:

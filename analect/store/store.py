@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 from analect.model.ids import Clock
 from analect.store.annotations import Annotations
 from analect.store.append import AppendResult, KeyRow, Request, SealedDraft, VaultRow
+from analect.store.checkpoints import Checkpoints
 from analect.store.company import Company
 from analect.store.cursor import Cursors
 from analect.store.documents import Documents
-from analect.store.engine import open_engine
+from analect.store.engine import is_postgres, open_engine
 from analect.store.feed import Beyond, Feed
 from analect.store.health import check_writable, size_of
 from analect.store.migrate import migrate
@@ -59,6 +60,9 @@ class Store:
         self.pauses = Pauses(engine)
         self._listeners: list[Callable[[], None]] = [self.feed.notify]
         self.partitions.ensure_ahead(clock())
+        self._checkpoints = None if is_postgres(engine) else Checkpoints(engine)
+        if self._checkpoints is not None:
+            self._listeners.append(self._checkpoints.wake)
         self._writer = Writer(
             engine,
             self.partitions,
@@ -151,6 +155,8 @@ class Store:
         finished = self._writer.close(timeout)
         if not finished:
             log.error("the writer did not finish in time", timeout=timeout)
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self.engine.dispose()
         return finished
 
