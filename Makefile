@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 KEEP ?= 0
+# Processes that share the tests.
+JOBS ?= 2
 
 .PHONY: help setup demo test test-unit lint format bench bench-faults clean bench-operator bench-cluster faults-cluster
 
@@ -26,7 +28,7 @@ demo: setup ## Store, find and relate real records (KEEP=1 leaves the server run
 	$(BIN)/python -m demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: setup ## Every test this machine has what it takes for
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-unit: setup ## The tests that need no file and no server
 	$(BIN)/python -m pytest tests/unit

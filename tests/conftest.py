@@ -20,12 +20,22 @@ import pytest
 
 def requires(part: str, missing: str) -> None:
     """Skip the test for want of ``missing``; where ``ANALECT_TEST_REQUIRE`` names the part of the
-    suite (``engines``, ``cluster``; several between commas), fail it.
+    suite (``engines``, ``kubernetes``; several between commas), fail it.
     """
     reason = f"{part}: needs {missing}"
     if part in os.environ.get("ANALECT_TEST_REQUIRE", "").split(","):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the work (``-n``), what shares servers or the fixtures of a
+    module stays in one of them.
+    """
+    for item in items:
+        part = item.path.parent.name
+        group = part if part in {"cluster", "engines"} else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @contextmanager
