@@ -163,7 +163,9 @@ def _card_at(blob: bytes, groups: list[tuple[int, int]], first: int, *, is_row: 
             found = last
     if found is None or _is_decimal(blob, groups[first : found + 1]):
         return None
-    among_others = is_row and found > first
+    # The month that it expires in may follow a card.
+    alone = first == 0 and len(groups) - found <= 2
+    among_others = is_row and found > first and not alone
     return found if _is_believed(blob, groups[first : found + 1], is_row=among_others) else None
 
 
