@@ -1,6 +1,6 @@
 """What is generated from the specs: ``python -m analect_operator.crds [--check]``.
 
-The CRDs, here and in the chart, their reference, and the rules for Prometheus.
+The CRDs, here and in the chart, their reference, the rules for Prometheus, the dashboards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from analect_operator.build.alerts import groups, operator_alerts, store_alerts
+from analect_operator.dashboards import DASHBOARDS, rendered
 from analect_operator.specs.base import GROUP, VERSION
 from analect_operator.specs.kinds import KINDS, CustomKind
 from analect_operator.specs.schedules import Thresholds
@@ -97,6 +98,8 @@ def files() -> dict[Path, str]:
     made[_CHART / "rules.yaml"] = _rules(operators)
     stores = groups("analect-store", store_alerts(limits))
     made[_CHART / "prometheus.rules.yaml"] = _PLAIN + _rules([*stores, *operators])
+    for dashboard in DASHBOARDS:
+        made[_CHART / "dashboards" / f"{dashboard.name}.json"] = rendered(dashboard)
     made[_ROOT / "docs" / "reference" / "custom-resources.md"] = reference()
     return made
 

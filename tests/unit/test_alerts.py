@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from analect_operator.build.alerts import Alert, groups, operator_alerts, store_alerts
+from analect_operator.dashboards import DASHBOARDS, rendered
 from analect_operator.metrics import Metrics
 from analect_operator.specs.schedules import Thresholds
 from tests.conftest import requires
@@ -230,13 +232,37 @@ def kept_labels(alert: Alert, series: Series) -> dict[str, str]:
     return {name: found[name] for name in names if name in found and name != "le"}
 
 
+def exists(name: str) -> bool:
+    """Whether a process exports it: the operator's registry knows, or the reference, which other
+    tests hold against what servers and workers export."""
+    known = {family.name for family in Metrics().registry.collect()}
+    known |= set(METRIC.findall((ROOT / "docs/reference/metrics.md").read_text()))
+    return name in known or re.sub(r"_(total|sum|count|bucket)$", "", name) in known
+
+
 def test_what_alerts_ask_for_is_exported() -> None:
-    documented = set(METRIC.findall((ROOT / "docs/reference/metrics.md").read_text()))
-    exported = {family.name for family in Metrics().registry.collect()} | documented
     for alert in ALERTS.values():
         for name in METRIC.findall(alert.expr):
-            plain = re.sub(r"_(total|sum|count|bucket)$", "", name)
-            assert name in exported or plain in exported, f"{alert.name} asks for {name}"
+            assert exists(name), f"{alert.name} asks for {name}"
+
+
+def test_dashboards_ask_for_what_is_exported_in_words_prometheus_reads(
+    promtool: str, tmp_path: Path
+) -> None:
+    asked = [
+        target["expr"].replace("$namespace", "n").replace("$store", "s")
+        for dashboard in DASHBOARDS
+        for panel in json.loads(rendered(dashboard))["panels"]
+        for target in panel["targets"]
+    ]
+    for expr in asked:
+        for name in METRIC.findall(expr):
+            assert exists(name), f"a dashboard asks for {name}"
+    rules = [{"record": f"asked:{number}", "expr": expr} for number, expr in enumerate(asked)]
+    file = tmp_path / "asked.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_alert_has_a_label_of_unbounded_size() -> None:
