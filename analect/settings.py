@@ -241,6 +241,13 @@ class Objects(_Group):
         return {name: value for name, value in found.items() if value is not None}
 
 
+class Backup(_Group):
+    """Where changes go while the store runs."""
+
+    place: str | None = None
+    log_seconds: Seconds = 2.0
+
+
 class Tiers(_Group):
     """Where warm and cold records are."""
 
@@ -382,6 +389,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     graph: Graph = Graph()
     qdrant: Qdrant = Qdrant()
+    backup: Backup = Backup()
     embeddings: Embeddings = Embeddings()
     log: Log = Log()
 

@@ -139,6 +139,7 @@ def daemon(
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     try:
         with session.service() as service:
+            service.start_shipping()
             _loop(session, service, path, stop, interval=interval, batch_size=batch_size, once=once)
     finally:
         for number, handler in before.items():

@@ -128,6 +128,12 @@ class AnalysisService:
         """Begin to process in the background; without ``process``, only to keep house there."""
         self._parts.background.start(process=process)
         self._parts.cache.warm_soon()
+        self.start_shipping()
+
+    def start_shipping(self) -> None:
+        """Begin to send changes to the place of the backups, if the settings name one."""
+        if self._parts.shipping is not None:
+            self._parts.shipping.start()
 
     def close(self) -> None:
         """Finish what is under way and release everything."""

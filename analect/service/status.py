@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analect.index.catalog import Indexes
+from analect.lifecycle.backup.shipping import Shipping
 from analect.model.errors import AnalectError
 from analect.model.ids import Clock, Micros, to_datetime
 from analect.model.query import PageRequest, RecordFilter
@@ -31,11 +32,13 @@ class Status:
         *,
         store: Store,
         indexes: Indexes,
+        shipping: Shipping | None = None,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._store = store
         self._indexes = indexes
+        self._shipping = shipping
         self._clock = clock
 
     def __call__(self) -> dict[str, Any]:
@@ -89,7 +92,13 @@ class Status:
                 if "records" in (shown := self._index(name))
             },
             free=_free(self._settings.home),
+            shipped_age=self._shipped_age(now),
         )
+
+    def _shipped_age(self, now: Micros) -> float | None:
+        """Seconds since everything was known to be in the place of the backups."""
+        shipped_at = None if self._shipping is None else self._shipping.shipped_at
+        return None if shipped_at is None else _age(shipped_at, now)
 
     def _index(self, name: str) -> dict[str, Any]:
         health = self._indexes.health

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Engine
@@ -17,6 +18,7 @@ from analect.index.catalog import Indexes
 from analect.index.opening import open_indexes
 from analect.lifecycle.backup.erased import ErasedList
 from analect.lifecycle.backup.rings import mirror_all
+from analect.lifecycle.backup.shipping import Shipping
 from analect.lifecycle.erase import Eraser
 from analect.lifecycle.tiers.opening import FiledTiers
 from analect.lifecycle.tiers.reads import TieredReads
@@ -49,7 +51,7 @@ from analect.service.upkeep import Upkeep
 from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
-from analect.store.engine import open_engine
+from analect.store.engine import is_postgres, open_engine
 from analect.store.erasure import PENDING, ErasureRows
 from analect.store.feed import Beyond
 from analect.store.key_rows import SqlKeyRows
@@ -61,6 +63,9 @@ from analect.store.shared_clock import SharedClock
 from analect.store.store import Store
 from analect.store.vault import VaultRows
 from analect.telemetry.metrics import Telemetry
+
+if TYPE_CHECKING:
+    from analect.lifecycle.backup.shipper import Shipper
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +99,7 @@ class Parts:
     indexes: Indexes
     runner: Runner
     background: BackgroundProcessing
+    shipping: Shipping | None
     telemetry: Telemetry
     status: Status
     cache: Cache
@@ -185,13 +191,16 @@ def wire(
         eraser=eraser,
         clock=shared,
     )
+    shipping = shipping_of(settings, engine, keys, clock=clock, random_bytes=random_bytes)
+    if shipping is not None:
+        stack.callback(shipping.stop, settings.http.shutdown_seconds / 4)
     stack.callback(background.stop, settings.http.shutdown_seconds / 4)
     store.on_commit(background.wake)
     if settings.queue_url is not None:
         announcer = Announcer(engine)
         stack.callback(announcer.close)
         store.on_commit(announcer.wake)
-    status = Status(settings, store=store, indexes=indexes, clock=clock)
+    status = Status(settings, store=store, indexes=indexes, shipping=shipping, clock=clock)
     telemetry.store.watch(status.look, names)
     intake = Intake(
         store=store,
@@ -239,6 +248,7 @@ def wire(
         indexes=indexes,
         runner=runner,
         background=background,
+        shipping=shipping,
         telemetry=telemetry,
         status=status,
         cache=_cache(settings, stack, telemetry),
@@ -251,6 +261,37 @@ def _spread_erasures(settings: Settings, engine: Engine, keys: DataKeys) -> None
     ring = FolderKeyRing(settings.ring)
     ErasedList(ring, keys.pseudonym_key).add(ErasureRows(engine).receipts(PENDING))
     mirror_all(ring, BackupPlaces(engine).all(), settings.objects)
+
+
+def shipping_of(
+    settings: Settings,
+    engine: Engine,
+    keys: DataKeys,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+) -> Shipping | None:
+    """What sends changes of a store on SQLite to the place of its backups, if there is one."""
+    dest = settings.backup.place
+    database = engine.url.database
+    if dest is None or is_postgres(engine) or database is None:
+        return None
+
+    def make() -> Shipper:
+        from analect.lifecycle.backup.format import BackupKeys
+        from analect.lifecycle.backup.job import BackupJob
+        from analect.lifecycle.backup.manifest import Catalog
+        from analect.lifecycle.backup.shipper import Shipper
+        from analect.lifecycle.places.opening import open_place
+
+        store = SqlKeyRows(engine).store_id() or ""
+        backup_keys = BackupKeys(keys.pseudonym_key, random_bytes)
+        catalog = Catalog(open_place(dest, settings.objects), store, backup_keys)
+        return Shipper(BackupJob(engine, catalog, clock, random_bytes))
+
+    return Shipping(
+        make, Path(f"{database}.shipping"), interval=settings.backup.log_seconds, clock=clock
+    )
 
 
 def _store(

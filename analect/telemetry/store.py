@@ -44,6 +44,7 @@ class StoreState:
     records: int | None = None
     data_keys: int | None = None
     free: int | None = None
+    shipped_age: float | None = None
 
 
 class StoreMetrics:
@@ -135,6 +136,11 @@ def _families(state: StoreState, growth: float | None) -> Iterator[Metric]:
         ("analect_store_records_count", "Records stored, about.", state.records),
         ("analect_keys_data_count", "Data keys that exist.", state.data_keys),
         ("analect_store_free_bytes", "Bytes left on the home folder's disk.", state.free),
+        (
+            "analect_backup_log_age_seconds",
+            "Time since everything was known to be in the place of the backups.",
+            state.shipped_age,
+        ),
     ):
         family = GaugeMetricFamily(name, text)
         if single is not None:

@@ -11,7 +11,6 @@ from analect.lifecycle.backup.manifest import TableContent
 from analect.lifecycle.backup.rings import KeyPlan
 from analect.model.errors import InvalidInput
 from analect.privacy.shards import DataKeyRow, Shards
-from analect.store.changes import HEADS, LOG
 
 Keep = Callable[[Row], Row | None]
 """The row as it is to be restored, or None."""
@@ -93,8 +92,6 @@ class Decider:
         if not self.selection.takes(table.name):
             return lambda _row: None
         places = {name: number for number, name in enumerate(table.columns)}
-        if table.name == "meta":
-            return lambda row: None if row[places["name"]] in {HEADS, LOG} else row
         if table.name == "key_shards":
             return self._shard
         if table.name == "data_keys":

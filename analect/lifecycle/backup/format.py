@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
@@ -47,31 +46,33 @@ _unpack_list = msgspec.msgpack.Decoder(list[bytes]).decode
 _unpack_row = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
 
-@dataclass(slots=True)
 class Tally:
     """Counts rows and sums their keyed hashes: the same for the same rows in any order."""
 
-    key: bytes = field(repr=False)
-    rows: int = 0
-    total: int = 0
+    __slots__ = ("_keyed", "_total", "rows")
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = hashlib.blake2b(digest_size=16, key=key)
+        self._total = 0
+        self.rows = 0
 
     def add(self, packed: bytes) -> None:
         """One more row."""
+        state = self._keyed.copy()
+        state.update(packed)
+        self._total += int.from_bytes(state.digest(), "big")
         self.rows += 1
-        self.total += self._digest(packed)
 
     def take(self, packed: bytes) -> None:
         """One row less."""
+        state = self._keyed.copy()
+        state.update(packed)
+        self._total -= int.from_bytes(state.digest(), "big")
         self.rows -= 1
-        self.total -= self._digest(packed)
 
     def hash(self) -> str:
         """The sum, in hex."""
-        return f"{self.total % _MODULUS:032x}"
-
-    def _digest(self, packed: bytes) -> int:
-        digest = hashlib.blake2b(packed, digest_size=16, key=self.key).digest()
-        return int.from_bytes(digest, "big")
+        return f"{self._total % _MODULUS:032x}"
 
 
 def pack_row(row: Sequence[Any]) -> bytes:
@@ -157,13 +158,17 @@ class ChunkWriter:
         self._size = 0
         self._of = (0, ADDED)
 
-    def add(self, table: int, done: int, packed: bytes) -> None:
-        """One more row of a table."""
-        if self._of != (table, done) or self._size >= BYTES or len(self._held) >= ROWS:
+    def add(self, table: int, done: int, packed: Sequence[bytes]) -> None:
+        """More rows of a table."""
+        if not packed:
+            return
+        if self._of != (table, done):
             self.flush()
             self._of = (table, done)
-        self._held.append(packed)
-        self._size += len(packed)
+        self._held += packed
+        self._size += sum(map(len, packed))
+        if self._size >= BYTES or len(self._held) >= ROWS:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is held."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgspec
 from sqlalchemy import Connection
 
 from analect.lifecycle.backup.format import Row, Tally, pack_row
@@ -18,7 +17,6 @@ from analect.store.raw import (
     RawTable,
     delete_keys,
     insert_rows,
-    raw_table,
     read_rows,
     rows_of_keys,
 )
@@ -29,7 +27,6 @@ SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
 """
-_tags = msgspec.json.Decoder(list[str]).decode
 
 
 @dataclass(slots=True)
@@ -39,15 +36,10 @@ class Loader:
     connection: Connection
     tables: dict[str, RawTable] = field(init=False)
     tallies: dict[str, Tally] = field(init=False)
-    _record_tags: RawTable = field(init=False)
 
     def __post_init__(self) -> None:
         self.tables = {table.name: table for table in tables_of(self.connection)}
         self.tallies = {name: Tally(_KEY) for name in self.tables}
-        tags = raw_table(self.connection, "record_tags")
-        if tags is None:
-            raise ConfigurationError("the database lacks its tables; run `analect migrate`")
-        self._record_tags = tags
 
     @property
     def rows(self) -> int:
@@ -97,8 +89,6 @@ class Loader:
         same = content.columns == table.columns
         for row in rows:
             tally.add(pack_row(row if same else self._ordered(content, table, row)))
-        if table.name == "records":
-            self._add_tags(content, rows)
 
     def remove(self, name: str, keys: Iterable[Row]) -> int:
         """Remove rows by primary key; how many were there."""
@@ -108,10 +98,18 @@ class Loader:
         tally = self.tallies[name]
         for row in there:
             tally.take(pack_row(row))
-        if name == "records":
-            delete_keys(self.connection, self._record_tags, self._tagged(table.columns, there))
         delete_keys(self.connection, table, map(table.key_of, there))
         return len(there)
+
+    def derive_tags(self) -> None:
+        """Make the tags' own rows from the records."""
+        self._clear("record_tags")
+        postgres = is_postgres(self.connection)
+        every = "jsonb_array_elements_text(r.tags::jsonb)" if postgres else "json_each(r.tags)"
+        self.connection.exec_driver_sql(
+            "INSERT INTO record_tags (tag, record_id) SELECT DISTINCT t.value, r.id"
+            f" FROM records r, {every} AS t WHERE r.tags IS NOT NULL ORDER BY 1, 2"
+        )
 
     def read_back(self) -> None:
         """Compare what the database holds with what was written to it.
@@ -149,16 +147,6 @@ class Loader:
     def _ordered(content: TableContent, table: RawTable, row: Row) -> Row:
         values = dict(zip(content.columns, row, strict=True))
         return tuple(values.get(name) for name in table.columns)
-
-    def _add_tags(self, content: TableContent, rows: list[Row]) -> None:
-        tagged = sorted(self._tagged(content.columns, rows))
-        insert_rows(self.connection, self._record_tags, ("tag", "record_id"), tagged)
-
-    @staticmethod
-    def _tagged(columns: tuple[str, ...], rows: list[Row]) -> list[Row]:
-        """Rows (or keys) of ``record_tags`` that belong to records."""
-        place, id_ = columns.index("tags"), columns.index("id")
-        return [(tag, row[id_]) for row in rows if row[place] for tag in set(_tags(row[place]))]
 
     def _clear(self, name: str) -> None:
         self.connection.exec_driver_sql(f"DELETE FROM {name}")

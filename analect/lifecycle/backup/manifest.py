@@ -249,11 +249,13 @@ class Catalog:
         except NotFound as error:
             raise Corrupt(f"the backup lacks its object {path}") from error
 
-    def write(self, link: str, name: str, value: object) -> None:
-        """Write a signed object; the name must be free."""
+    def write(self, link: str, name: str, value: object) -> str:
+        """Write a signed object, whose name must be free; its digest."""
         path = self.path(link, name)
+        signed = self.keys.sign(path, value)
         with self.place.create(path) as stream:
-            stream.write(self.keys.sign(path, value))
+            stream.write(signed)
+        return self.keys.digest(signed)
 
     def listed(self) -> Iterator[Listed]:
         """Every finished backup, oldest first."""

@@ -103,6 +103,7 @@ def restore(
             load.loader.need_empty()
         load.chain(chain)
         load.receipts(again)
+        load.loader.derive_tags()
         load.loader.read_back()
         checkpoint("read back")
         load.loader.advance_sequences()
@@ -203,7 +204,7 @@ class _Load:
         if keep is None:
             return rows
         kept = [one for row in rows if (one := keep(row)) is not None]
-        if content.name != "meta" and (lost := len(rows) - len(kept)):
+        if lost := len(rows) - len(kept):
             self.dropped[content.name] = self.dropped.get(content.name, 0) + lost
         return kept
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -32,8 +32,17 @@ from analect.lifecycle.backup.manifest import (
     TableContent,
 )
 from analect.model.errors import AnalectError
-from analect.model.ids import Clock, Micros, id_text, month_of
-from analect.store.changes import TRACKED, Position, added_outbox, changed_keys, position, standing
+from analect.model.ids import Clock, Micros, id_floor, month_of
+from analect.store.changes import (
+    HEADS,
+    LOG,
+    TRACKED,
+    Position,
+    added_outbox,
+    changed_keys,
+    position,
+    standing,
+)
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
 from analect.store.raw import RawTable, raw_table, read_rows, rows_of_keys
@@ -49,8 +58,11 @@ DERIVED = {"record_tags"}
 """Made again from the records."""
 SEGMENT = "segment"
 """The kind of a link of the log."""
-AT_ONCE = 500
+AT_ONCE = 100
 """Changed rows looked up at once."""
+PACKED_AT_ONCE = 32
+"""Rows packed at once: of the largest there may be, so many are held."""
+_DAY = 86_400_000
 
 _UNCLAIMED: dict[str, dict[str, Any]] = {
     "commits": {"txid": 0},
@@ -70,9 +82,12 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A link that stands, where it stands in the order of commits, and the log that says so."""
+    """A link that stands, the digest by which others name it, where it stands in the order of
+    commits, and the log that says so.
+    """
 
     manifest: Manifest
+    digest: str
     position: Position
     log_id: str | None
 
@@ -126,11 +141,11 @@ def write_link(
         return None
     manifest = writing.manifest(schema, taken_at, clock())
     checkpoint("objects written")
-    catalog.write(link, MANIFEST, manifest)
+    digest = catalog.write(link, MANIFEST, manifest)
     checkpoint("manifest written")
     if kind != SEGMENT:
         log.info("backup written", backup=link, kind=kind, rows=manifest.rows)
-    return Written(manifest, stands, log_id)
+    return Written(manifest, digest, stands, log_id)
 
 
 def snapshot(engine: Engine) -> Any:
@@ -142,6 +157,10 @@ def snapshot(engine: Engine) -> Any:
 
 def settled(table: RawTable, rows: Iterable[Row]) -> Iterator[Row]:
     """Rows without what does not outlive their database."""
+    if table.name == "meta":
+        name = table.columns.index("name")
+        yield from (row for row in rows if row[name] not in {HEADS, LOG})
+        return
     reset = {table.columns.index(name): v for name, v in _UNCLAIMED.get(table.name, {}).items()}
     state = table.columns.index("state") if table.name == "outbox" else None
     if not reset:
@@ -170,7 +189,7 @@ class _Link:
     checkpoint: Checkpoint
     tables: list[TableContent] = field(default_factory=list)
     objects: list[Stored] = field(default_factory=list)
-    months: set[str] = field(default_factory=set)
+    days: set[int] = field(default_factory=set)
     keyset: bytes = b""
     plain: int = 0
     seen: int = 0
@@ -218,7 +237,7 @@ class _Link:
             keyset=self.keyset,
             tables=tuple(self.tables),
             objects=tuple(self.objects),
-            months=tuple(sorted(self.months)),
+            months=tuple(sorted({month_of(id_floor(day * _DAY * 1_000)) for day in self.days})),
             taken_at=taken_at,
             finished_at=finished_at,
             plain=self.plain,
@@ -238,57 +257,52 @@ class _Link:
             # Which of the older ones are done is not told: they are done again, as after a crash.
             self._changed(chunks, table, added_outbox(self.connection, since))
         else:
-            packed = [pack_row(row) for row in settled(table, read_rows(self.connection, table))]
+            rows = settled(table, read_rows(self.connection, table))
+            packed = [pack_row(row) for row in rows]
             tally = Tally(self.catalog.keys.hashing)
             for one in packed:
                 tally.add(one)
             if not self.same(table.name, tally.hash()):
-                for one in packed:
-                    self._put(chunks, ADDED, one)
+                self._put(chunks, ADDED, packed)
                 self._tell(table, tally, whole=True, total=tally.rows)
 
     def _changed(self, chunks: ChunkWriter, table: RawTable, keys: Iterable[Row]) -> None:
         tally = Tally(self.catalog.keys.hashing)
         removed = 0
-        for part in _parts(keys):
-            present = {
-                table.key_of(row): row
-                for row in settled(table, rows_of_keys(self.connection, table, part))
-            }
-            for key in part:
-                row = present.get(key)
-                packed = pack_row(key if row is None else row)
-                self._put(chunks, REMOVED if row is None else ADDED, packed)
-                if row is None:
-                    removed += 1
-                else:
-                    tally.add(packed)
-                    self._note_month(table, row)
+        for part in _parts(keys, AT_ONCE):
+            found = rows_of_keys(self.connection, table, part)
+            present = {table.key_of(row): row for row in settled(table, found)}
+            added = [pack_row(row) for row in present.values()]
+            gone = [pack_row(key) for key in part if key not in present]
+            for one in added:
+                tally.add(one)
+            self._put(chunks, ADDED, added)
+            self._put(chunks, REMOVED, gone)
+            self._note_months(table, present.values())
+            removed += len(gone)
         if tally.rows or removed:
             total = None if self.kind == SEGMENT else _count(self.connection, table)
             self._tell(table, tally, whole=False, total=total, removed=removed)
 
     def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row]) -> Tally:
         tally = Tally(self.catalog.keys.hashing)
-        records = table.name == "records"
-        for row in rows:
-            packed = pack_row(row)
-            tally.add(packed)
+        for part in _parts(rows, PACKED_AT_ONCE):
+            packed = [pack_row(row) for row in part]
+            for one in packed:
+                tally.add(one)
             self._put(chunks, ADDED, packed)
-            if records:
-                self._note_month(table, row)
+            self._note_months(table, part)
         return tally
 
-    def _put(self, chunks: ChunkWriter, done: int, packed: bytes) -> None:
+    def _put(self, chunks: ChunkWriter, done: int, packed: Sequence[bytes]) -> None:
         chunks.add(len(self.tables), done, packed)
-        self.plain += len(packed)
-        self.seen += 1
-        if self.seen % 1_000 == 0:
-            self.progress(self.seen, max(self.total, self.seen))
+        self.plain += sum(map(len, packed))
+        self.seen += len(packed)
+        self.progress(self.seen, max(self.total, self.seen))
 
-    def _note_month(self, table: RawTable, row: Row) -> None:
+    def _note_months(self, table: RawTable, rows: Iterable[Row]) -> None:
         if table.name == "records":
-            self.months.add(month_of(id_text(row[0])))
+            self.days.update(int.from_bytes(row[0][:6], "big") // _DAY for row in rows)
 
     def _tell(
         self,
@@ -338,7 +352,7 @@ def _count(connection: Connection, table: RawTable) -> int:
     return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table.name}").scalar_one())
 
 
-def _parts(keys: Iterable[Row]) -> Iterator[list[Row]]:
-    left = iter(keys)
-    while part := list(islice(left, AT_ONCE)):
+def _parts(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while part := list(islice(left, size)):
         yield part
