@@ -16,7 +16,7 @@ from analect.cache.cache import Cache
 from analect.cache.shared import open_shared
 from analect.index.catalog import Indexes
 from analect.index.opening import open_indexes
-from analect.lifecycle.backup.erased import ErasedList
+from analect.lifecycle.backup.erased import ErasedList, open_missing
 from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.backup.shipping import Shipping
 from analect.lifecycle.erase import Eraser
@@ -376,6 +376,10 @@ def _background(
 ) -> BackgroundProcessing:
     def first() -> None:
         release_dead(store.outbox, clock)
+        open_missing(
+            store.engine,
+            ErasedList(FolderKeyRing(settings.ring), keys.pseudonym_key).all(),
+        )
         indexes.check()
 
     def housekeeping() -> None:

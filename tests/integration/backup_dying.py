@@ -11,6 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.shipper import Shipper
 from analect.settings import Settings
@@ -20,6 +22,7 @@ from tests.integration.backing_up import Backed
 
 def main() -> None:
     """Serve lines until there are no more."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     for line in sys.stdin:
         job, _, point = line.strip().partition(" ")
         reading, writing = os.pipe()

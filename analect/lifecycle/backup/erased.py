@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+import structlog
+from sqlalchemy import Engine
 
 from analect.model.errors import Corrupt, StoreUnavailable
 from analect.model.ids import Micros
 from analect.privacy.keyring import KeyRing
 from analect.privacy.shards import ERASED
-from analect.store.erasure import Receipt
+from analect.store.erasure import PENDING, ErasureRows, Receipt, one_eraser
+
+log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 5
 
@@ -99,3 +103,21 @@ class ErasedList:
 
     def _mac(self, items: Sequence[Erased]) -> str:
         return hmac.new(self._key, msgspec.json.encode(list(items)), "sha256").hexdigest()
+
+
+def open_missing(engine: Engine, erased: Sequence[Erased]) -> int:
+    """Where an older copy of the database was put back: open the receipts it lacks again, for the
+    eraser to settle; how many.
+    """
+    rows = ErasureRows(engine)
+    with one_eraser(engine):
+        known = {receipt.id for receipt in rows.receipts()}
+        missing = [
+            Receipt(one.id, one.scope, one.target, PENDING, {}, (), one.at)
+            for one in erased
+            if one.id not in known
+        ]
+        if missing:
+            rows.open_receipts(missing)
+            log.warning("an older database learns of erasures from the ring", count=len(missing))
+    return len(missing)

@@ -1,0 +1,151 @@
+"""SIGKILL at every named point of a backup, of the log and of a restore: nothing is lost, doubled or
+left half.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from analect.lifecycle.backup.check import check
+from analect.lifecycle.backup.shipper import Shipper
+from analect.model.errors import Conflict
+from analect.service import AnalysisService
+from analect.store.engine import open_engine, read_transaction
+from tests.integration.backing_up import drafts, everything
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def dying(backed, settings, elsewhere=""):
+    """Does a job and dies at the point that is asked for; says its name."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "ANALECT_HOME": str(settings.home),
+        "ANALECT_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ANALECT_KEYS__RING": str(settings.ring),
+        "TEST_BACKUPS": str(backed.folder),
+        "TEST_ELSEWHERE": elsewhere,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.backup_dying"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+    )
+
+    def ask(job, point):
+        process.stdin.write(f"{job} {point}\n")
+        return process.stdout.readline().strip()
+
+    try:
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait(20)
+        process.stdout.close()
+
+
+def points(ask, job, after):
+    """Die at every point of a job, one after the other; their names."""
+    names = []
+    while (name := ask(job, len(names))) != "done":
+        assert name not in {"", "failed"}, names
+        names.append(name)
+        after(name)
+    return names
+
+
+def grow(settings, number):
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(2, subject=f"person {number}"))
+        service.put_document("story", "s1", {"title": f"the {number}th"})
+
+
+def test_a_backup_that_was_killed_is_none_and_the_next_one_is_whole(backed, settings, elsewhere):
+    names_so_far: list[str] = []
+
+    def after(name):
+        names_so_far.append(name)
+        assert all(one.whole for one in check(backed.catalog, None))
+        # It stands from its manifest on, and not a moment before.
+        written = [one for one in names_so_far if one in {"manifest written", "head moved"}]
+        assert len(backed.catalog.ids()) == len(written), names_so_far[-6:]
+
+    with dying(backed, settings) as ask:
+        names = points(ask, "full", after)
+        assert {"changes noted", "records written", "manifest written", "head moved"} <= set(names)
+        grow(settings, 1)
+        known = len(backed.catalog.ids())
+
+        def increment(name):
+            assert all(one.whole for one in check(backed.catalog, None))
+            grow(settings, len(backed.catalog.ids()))
+
+        names = points(ask, "incremental", increment)
+        assert {"records written", "manifest written", "head moved"} <= set(names)
+        assert len(backed.catalog.ids()) == known + 3  # the killed ones stand from the manifest on
+    backed.restore(elsewhere)
+    engine = open_engine(elsewhere)
+    assert everything(engine) == everything(backed.engine)
+    engine.dispose()
+
+
+def test_a_restore_that_was_killed_is_whole_or_nothing(backed, settings, elsewhere):
+    backed.write()
+    grow(settings, 1)
+    backed.job().incremental()
+    wanted = everything(backed.engine)
+    with dying(backed, settings, elsewhere) as ask:
+        engine = open_engine(elsewhere)
+
+        def after(name):
+            with read_transaction(engine) as connection:
+                count = connection.execute(text("SELECT count(*) FROM records")).scalar()
+            assert count == (len(wanted["records"]) if name == "committed" else 0)
+
+        names = []
+        while "committed" not in names:
+            names.append(ask("restore", len(names)))
+            assert names[-1] not in {"", "failed", "done"}
+            after(names[-1])
+        assert names == ["prepared", "link loaded", "link loaded", "read back", "committed"]
+        assert everything(engine) == wanted
+        engine.dispose()
+    with pytest.raises(Conflict, match="already"):
+        backed.restore(elsewhere)
+
+
+def test_a_log_that_was_killed_loses_nothing(backed, settings, elsewhere):
+    if "postgres" in settings.database_url.get_secret_value() or "postgres" in elsewhere:
+        pytest.skip("the log of changes is SQLite's")
+    backed.write()
+    grow(settings, 0)
+    with dying(backed, settings) as ask:
+
+        def after(name):
+            assert all(one.whole for one in check(backed.catalog, None))
+            grow(settings, name)
+
+        names = points(ask, "ship", after)
+    assert {"records written", "manifest written", "head moved"} <= set(names)
+    Shipper(backed.job()).ship()
+    newest = backed.catalog.newest()
+    backed.restore(elsewhere, (backed.catalog.segments(newest) or [newest])[-1])
+    engine = open_engine(elsewhere)
+    found, wanted = everything(engine), everything(backed.engine)
+    engine.dispose()
+    found.pop("outbox")
+    wanted.pop("outbox")
+    assert found == wanted
