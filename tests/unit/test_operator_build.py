@@ -168,6 +168,23 @@ def test_a_policy_is_what_the_job_reads() -> None:
     assert command[4:] == ["retention", "plan", "--policy", "/etc/analect/retention/policy.json"]
 
 
+def test_the_archive_job_ages_by_the_same_policy_and_rests_while_it_only_plans() -> None:
+    def archive(policy: dict[str, Any] | None) -> tuple[list[str], bool]:
+        spec = RetentionSpec.model_validate({"storeRef": {"name": "demo"}} | (policy or {}))
+        given = Policy("keep", spec) if policy is not None else None
+        found = {
+            one["metadata"]["name"]: one["spec"] for one in children(site(), given) if "spec" in one
+        }
+        cron_job = found["demo-archive"]
+        pod = cron_job["jobTemplate"]["spec"]["template"]["spec"]
+        return pod["containers"][0]["command"][4:], cron_job["suspend"]
+
+    assert archive(None) == (["archive"], False)
+    by_policy = ["archive", "--policy", "/etc/analect/retention/policy.json"]
+    assert archive({}) == (by_policy, False)
+    assert archive({"dryRun": True}) == (by_policy, True)
+
+
 def test_a_subject_is_never_an_argument() -> None:
     body = {
         "kind": "Erasure",

@@ -14,6 +14,7 @@ from analect_operator.specs.backends import Resources
 from analect_operator.specs.retention import RetentionSpec
 
 RETENTION = "/etc/analect/retention"
+_POLICY_FILE = f"{RETENTION}/policy.json"
 SUBJECT = "/run/analect/subject"
 _RETRIES = 2
 _TERMINAL_CODES = (2, 4)
@@ -96,8 +97,10 @@ def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
         if plan.drill is not None:
             yield _cron(site, drill_run(site), plan.drill, plan.time_zone, suspend=still)
     if archive is not None:
-        run = Run("archive", ("archive",), archive.resources)
-        still = archive.suspend or site.stopped
+        # It ages records too: by the policy, and not while that one only plans.
+        rests = policy is not None and (policy.spec.suspend or policy.spec.dry_run)
+        still = archive.suspend or site.stopped or rests
+        run = archive_run(site, archive.resources, policy)
         yield _cron(site, run, archive.schedule, archive.time_zone, suspend=still)
     if policy is not None:
         yield retention_config(site, policy)
@@ -109,12 +112,20 @@ def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
 def retention_run(site: Site, policy: Policy) -> Run:
     """The retention job under this policy."""
     verb = "plan" if policy.spec.dry_run else "run"
+    arguments = ("retention", verb, "--policy", _POLICY_FILE)
+    return Run("retention", arguments, volumes=_policy_volume(site))
+
+
+def archive_run(site: Site, resources: Resources, policy: Policy | None) -> Run:
+    """The daily job, under the same policy."""
+    if policy is None:
+        return Run("archive", ("archive",), resources)
+    return Run("archive", ("archive", "--policy", _POLICY_FILE), resources, _policy_volume(site))
+
+
+def _policy_volume(site: Site) -> Volumes:
     config = {"configMap": {"name": site.called("retention")}}
-    return Run(
-        "retention",
-        ("retention", verb, "--policy", f"{RETENTION}/policy.json"),
-        volumes=(("retention", RETENTION, config),),
-    )
+    return (("retention", RETENTION, config),)
 
 
 def retention_config(site: Site, policy: Policy) -> Manifest:
