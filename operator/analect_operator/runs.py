@@ -8,7 +8,15 @@ from analect_operator.build.site import Site
 from analect_operator.children import Children
 from analect_operator.resources import Ref
 
-_PARTS = ("archive", "backup-daily", "backup-monthly", "backup-weekly", "drill", "retention")
+_PARTS = (
+    "archive",
+    "backup-daily",
+    "backup-monthly",
+    "backup-prune",
+    "backup-weekly",
+    "drill",
+    "retention",
+)
 
 
 def runs(site: Site, children: Children, before: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from analect_operator.build.embedded import COMPONENT as EMBEDDED
 from analect_operator.build.site import Manifest, Site
 from analect_operator.specs.backends import Resources
 from analect_operator.specs.retention import RetentionSpec
+from analect_operator.specs.schedules import BackupRetention
 
 RETENTION = "/etc/analect/retention"
 _POLICY_FILE = f"{RETENTION}/policy.json"
@@ -86,6 +87,17 @@ def drill_run(site: Site) -> Run:
     )
 
 
+def prune_run(site: Site, kept: BackupRetention) -> Run:
+    """Backups beyond those to keep, removed."""
+    keep = (
+        *("--keep-daily", str(kept.daily)),
+        *("--keep-weekly", str(kept.weekly)),
+        *("--keep-monthly", str(kept.monthly)),
+    )
+    arguments = ("backup", "prune", backup_place(site), *keep)
+    return Run("prune", arguments, volumes=backup_volumes(site))
+
+
 def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
     """Backups, drill, archive and retention by the clock."""
     plan, archive = site.spec.backup, site.spec.archive
@@ -96,6 +108,9 @@ def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
                 yield _cron(site, backup_run(site, kind), schedule, plan.time_zone, suspend=still)
         if plan.drill is not None:
             yield _cron(site, drill_run(site), plan.drill, plan.time_zone, suspend=still)
+        if plan.prune is not None:
+            kept = plan.retention if policy is None else policy.spec.backups or plan.retention
+            yield _cron(site, prune_run(site, kept), plan.prune, plan.time_zone, suspend=still)
     if archive is not None:
         # It ages records too: by the policy, and not while that one only plans.
         rests = policy is not None and (policy.spec.suspend or policy.spec.dry_run)

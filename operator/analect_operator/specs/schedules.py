@@ -42,6 +42,9 @@ class BackupPlan(Spec):
         default="0 5 * * 1",
         description="When the newest backup is restored into a scratch place as proof.",
     )
+    prune: Cron | None = Field(
+        default="0 6 * * *", description="When backups beyond those to keep are removed."
+    )
     retention: BackupRetention = Field(default=BackupRetention(), description="How many are kept.")
     time_zone: TimeZone = Field(default="Etc/UTC", description="Time zone of the schedules.")
     volume: Storage | None = Field(

@@ -27,9 +27,6 @@ class BackupSpec(Spec):
     kind: Literal["daily", "weekly", "monthly", "manual"] = Field(
         default="manual", description="Which retention it falls under."
     )
-    drill: bool = Field(
-        default=False, description="Restore it into a scratch place afterwards, as proof."
-    )
     ttl_seconds_after_finished: _Ttl = _TTL
 
 
