@@ -12,9 +12,9 @@ _PARTS = (
     "archive",
     "backup-daily",
     "backup-monthly",
-    "backup-prune",
     "backup-weekly",
     "drill",
+    "prune",
     "retention",
 )
 
