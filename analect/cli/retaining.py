@@ -1,4 +1,4 @@
-"""retention plan, run, explain, hold, release, holds."""
+"""retention plan, run, explain, hold, release, holds, summaries; archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analect.cli.session import Session, command, need_store
+from analect.cli.session import TERMINAL, Session, command, need_store, say
 from analect.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
     command(group, "hold")(hold)
     command(group, "release")(release)
     command(group, "holds")(holds)
+    command(group, "summaries")(summaries)
     app.add_typer(group, name="retention")
+    command(app, "archive")(archive)
 
 
 def plan(session: Session, policy: Policies = None) -> None:
@@ -68,6 +70,46 @@ def run(session: Session, policy: Policies = None) -> None:
     lines = report.pop("lines")
     leave_summary(settings.retention.termination_log, report)
     session.out.value({**report, "lines": len(lines)})
+
+
+def archive(session: Session, policy: Policies = None) -> None:
+    """The daily job: retention, expired documents, summaries, a check of files, a report.
+
+    Exit code 4 when a file is damaged; exit code 3 while a retention run is at it.
+    """
+    need_store(session, "archive")
+    with session.service() as service, session.out.progress("archive") as progress:
+        policies = service.retention.policies(policy or ())
+        report = asdict(service.retention.archive(policies, progress))
+    report["retention"]["lines"] = len(report["retention"]["lines"])
+    leave_summary(session.settings().retention.termination_log, report)
+    session.out.value(report)
+    if report["damaged"]:
+        say("files are damaged: restore them from a backup (`analect restore`)")
+        raise typer.Exit(TERMINAL)
+
+
+def summaries(
+    session: Session,
+    family: Annotated[
+        str,
+        typer.Argument(
+            metavar="FAMILY",
+            help="interactions, queries, content, performance, business or sessions.",
+        ),
+    ],
+    first: Annotated[str, typer.Option("--from", metavar="MONTH", help="YYYY-MM.")] = "0000-00",
+    last: Annotated[str, typer.Option("--to", metavar="MONTH", help="Included.")] = "9999-12",
+) -> None:
+    """Show the monthly figures of a family, over hot, warm and what left."""
+    need_store(session, "look at")
+    with session.service() as service:
+        items = service.retention.summaries(family, first, last)
+    if session.json:
+        session.out.value({"items": items, "next": None})
+        return
+    columns = ("month", "group", "records", "successes", "failures", "cost", "duration_p95")
+    session.out.table({name: name for name in columns}, items)
 
 
 def explain(

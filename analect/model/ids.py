@@ -28,7 +28,8 @@ RandomBytes = Callable[[int], bytes]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Micros = timegm((2000, 1, 1, 0, 0, 0)) * 1_000_000
 """The first accepted ``occurred_at``."""
-AHEAD: Micros = 86_400 * 1_000_000
+DAY: Micros = 86_400 * 1_000_000
+AHEAD: Micros = DAY
 """How far after the clock an ``occurred_at`` may lie."""
 
 _FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")

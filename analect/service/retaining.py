@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from analect.store.holds import Hold, Holds
 from analect.store.reports import Reports
 
 if TYPE_CHECKING:
+    from analect.lifecycle.retention.archive import Archived
     from analect.lifecycle.retention.explain import Explanation
     from analect.lifecycle.retention.plan import Plan
     from analect.lifecycle.retention.run import Progress, Report, Retention
@@ -46,6 +47,7 @@ class Retaining:
         pseudonymiser: Pseudonymiser,
         *,
         processors: Sequence[str],
+        expire_documents: Callable[[], int],
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -53,6 +55,7 @@ class Retaining:
         self._engine = engine
         self._pseudonymiser = pseudonymiser
         self._processors = processors
+        self._expire_documents = expire_documents
         self._clock = clock
         self._random_bytes = random_bytes
         self._holds = Holds(engine)
@@ -75,6 +78,43 @@ class Retaining:
     def run(self, policies: Sequence[Policy], progress: Progress) -> Report:
         """Do it."""
         return self._retention().run(self._stored(policies), progress)
+
+    def archive(self, policies: Sequence[Policy], progress: Progress) -> Archived:
+        """The daily job: :meth:`run`, expired documents, summaries, a check of the files.
+
+        Raises:
+            StoreUnavailable: a run is under way, or database or place do not answer.
+        """
+        retention = self._retention()
+        from analect.lifecycle.retention.archive import Archiver
+
+        archiver = Archiver(
+            self._engine,
+            tiers_place(self._settings),
+            retention,
+            expire_documents=self._expire_documents,
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
+        return archiver.run(self._stored(policies), progress)
+
+    def summaries(self, family: str, first: str, last: str) -> list[dict[str, Any]]:
+        """Monthly figures of a family (``interactions``, ``queries``, ``content``,
+        ``performance``, ``business``, ``sessions``) from month to month, ``YYYY-MM``.
+
+        Raises:
+            InvalidInput: there is no such family.
+        """
+        need_archive()
+        from analect.lifecycle.retention.summaries import Summaries
+        from analect.lifecycle.tiers.summing import FAMILIES
+        from analect.lifecycle.tiers.tables import TierTables
+        from analect.store.tier_files import TierFiles
+
+        if family not in FAMILIES:
+            raise InvalidInput(f"family must be one of {', '.join(FAMILIES)}", field="family")
+        tables = TierTables(TierFiles(self._engine), tiers_place(self._settings))
+        return Summaries(self._engine, tables).of(family, first, last)
 
     def explain(self, record: Record, policies: Sequence[Policy]) -> Explanation:
         """Why a record is in its tier, and when it moves next."""

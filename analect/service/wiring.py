@@ -240,6 +240,7 @@ def wire(
             engine,
             pseudonymiser,
             processors=names,
+            expire_documents=lambda: store.documents.expire(clock()),
             clock=clock,
             random_bytes=random_bytes,
         ),

@@ -76,6 +76,36 @@ def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[Re
     return [driver_id(row[0]) for row in _rows(connection, leaving, None, limit, "r.id")]
 
 
+def load_rows(connection: Connection, ids: Sequence[RecordId]) -> Sequence[Any]:
+    """Rows of :data:`analect.store.rows.COLUMNS`, their payloads left out, by id."""
+    found: list[Any] = []
+    for part in chunks(ids):
+        marks = ", ".join(f":i{number}" for number in range(len(part)))
+        values = {f"i{number}": bound_id(connection, one) for number, one in enumerate(part)}
+        statement = f"SELECT {_light(connection)} FROM records AS r WHERE r.id IN ({marks})"
+        found += connection.execute(text(statement), values).fetchall()
+    return found
+
+
+def month_batches(engine: Engine, month: str) -> Iterator[Sequence[Any]]:
+    """All hot rows of a month, their payloads left out, some thousand at a time."""
+    low, high = _span(month)
+    after: RecordId | None = None
+    while True:
+        with read_transaction(engine) as connection:
+            statement = (
+                f"SELECT {_light(connection)} FROM records AS r WHERE r.id < :high"
+                f" AND r.id {'>' if after else '>='} :low ORDER BY r.id LIMIT {READ_AT_ONCE}"
+            )
+            edges = {"low": after or low, "high": high}
+            values = {name: bound_id(connection, edge) for name, edge in edges.items()}
+            rows = connection.execute(text(statement), values).fetchall()
+        if not rows:
+            return
+        yield rows
+        after = driver_id(rows[-1][0])
+
+
 def remove_copied(engine: Engine, ids: Sequence[RecordId], step: Callable[[str], None]) -> int:
     """Remove hot rows and their tags, batch by batch; how many were there. Their journal,
     annotations and content hashes stay: the records exist, elsewhere.
@@ -185,6 +215,12 @@ def _rows(
         "limit": limit,
     }
     return connection.execute(ownership.bind(statement), values).fetchall()
+
+
+def _light(connection: Connection) -> str:
+    as_text = "CAST(r.id AS text)" if is_postgres(connection) else "r.id"
+    rest = ("NULL AS payload" if name == "payload" else f"r.{name}" for name in COLUMNS[1:])
+    return ", ".join([as_text, *rest])
 
 
 def _span(month: str) -> tuple[RecordId, RecordId]:

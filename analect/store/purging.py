@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, delete, text
@@ -18,16 +18,24 @@ PURGED_AT_ONCE = 500
 _JOURNALED_AT_ONCE = 5000
 
 
-def purge_hot(engine: Engine, leaving: Leaving, processors: Sequence[str], now: Micros) -> int:
+def purge_hot(
+    engine: Engine,
+    leaving: Leaving,
+    processors: Sequence[str],
+    now: Micros,
+    count: Callable[[Connection, Sequence[RecordId]], None],
+) -> int:
     """Delete one batch of hot rows that an owner lets go, and what belongs to them; how many.
 
-    Besides ``leaving.holds`` those count that were laid by hand until now.
+    ``count`` is called with their ids before they go, in the same transaction. Besides
+    ``leaving.holds`` those count that were laid by hand until now.
     """
     with write_transaction(engine) as connection:
         held = [hold.selector for hold in standing_holds(connection)]
         mine = replace(leaving, holds=[*leaving.holds, *held])
         ids = leaving_ids(connection, mine, PURGED_AT_ONCE)
         if ids:
+            count(connection, ids)
             forget_beside(connection, ids)
             remove_rows(connection, ids)
             journal_deletions(connection, ids, processors, now)

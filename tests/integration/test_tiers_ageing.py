@@ -252,6 +252,44 @@ def test_keep_last_and_anonymise(service):
         assert record.thread_id is not None
 
 
+def test_summaries_stay_when_records_go(service, policies):
+    service.ingest(drafts(10, 120))
+    service.ingest(drafts(6, 40, kind="task"))
+    service.ingest(drafts(8, 2, kind="business", name="sales"))
+
+    def told(family):
+        found = service.retention.summaries(family, "0000-00", "9999-12")
+        return {(one["month"], *sorted(one["group"].items())): one["records"] for one in found}
+
+    report = service.retention.archive(policies, lambda _done, _total: None)
+    assert (report.outcome, report.damaged) == ("complete", [])
+    assert report.retention.deleted == 6
+    assert sum(told("interactions").values()) == 16
+    before = told("interactions"), told("queries")
+    service.retention.archive(policies, lambda _done, _total: None)
+    older = [
+        parse_policy({"rules": [{"name": "x", "hotDays": 1, "warmDays": 3, "then": "delete"}]})
+    ]
+    for _ in range(2):
+        service.retention.run(older, lambda _done, _total: None)
+    assert (told("interactions"), told("queries")) == before
+    (sales,) = service.retention.summaries("business", "0000-00", "9999-12")
+    assert sales["measures"]["citations"] == {"count": 8, "sum": 28.0, "min": 0.0, "max": 7.0}
+    (speed, *_) = service.retention.summaries("performance", "0000-00", "9999-12")
+    assert speed["duration_p50"] is not None
+    assert len(service.retention.reports("archive")) == 2
+
+
+def test_a_damaged_file_is_named(aged, policies, settings):
+    service, _ = aged
+    run(service, policies)
+    path = next((settings.home / "tiers").rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    report = service.retention.archive(policies, lambda _done, _total: None)
+    assert report.outcome == "damaged"
+    assert [name.rsplit("/", 1)[-1] for name in report.damaged] == [path.name]
+
+
 def test_a_second_run_leaves(aged, policies):
     from analect.model.errors import StoreUnavailable
     from analect.store.alone import alone

@@ -107,6 +107,19 @@ class FolderPlace:
                     if parent.parts:
                         (self._folder / parent).rmdir()
 
+    def tidy(self, older_than: float) -> int:
+        """Remove what writers that broke off have left, last changed before ``older_than`` (seconds
+        since the epoch); how many files.
+        """
+        gone = 0
+        with _translating(self._folder):
+            for path in self._folder.rglob(f"*{_UNFINISHED}"):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < older_than:
+                        path.unlink()
+                        gone += 1
+        return gone
+
     @contextmanager
     def _aside(self, path: Path) -> Iterator[Path]:
         """A name of nobody else's beside ``path``, gone at the end."""

@@ -15,11 +15,12 @@ from analect.lifecycle.places.place import Place
 from analect.lifecycle.retention.plan import Line, Plan, Planner
 from analect.lifecycle.retention.policy import Policy
 from analect.lifecycle.retention.rules import Rules, rules_at
+from analect.lifecycle.retention.summaries import Summaries
 from analect.lifecycle.tiers.filing import Filer, Filing
 from analect.lifecycle.tiers.moving import Mover, Step
 from analect.lifecycle.tiers.tables import TierTables
 from analect.model.errors import Conflict
-from analect.model.ids import Clock, Micros, RandomBytes, RecordId, new_id
+from analect.model.ids import Clock, Micros, RandomBytes, new_id
 from analect.store.alone import alone
 from analect.store.holds import Holds
 from analect.store.leaving import Leaving
@@ -82,6 +83,7 @@ class Retention:
             engine, self._files, place, clock=clock, random_bytes=random_bytes, step=step
         )
         self._filer = Filer(self._mover, self._files, tables)
+        self._summaries = Summaries(engine, tables)
 
     def plan(self, policies: Sequence[Policy]) -> Plan:
         """What :meth:`run` would do now.
@@ -119,6 +121,7 @@ class Retention:
             # Files first: what is written to them in this run moves on in the next one.
             self._files_on(rules, lines, report, progress)
             self._hot_on(rules, lines, report, progress, plan.records)
+            self._summaries.refresh({line.month for line in lines}, self._clock())
             report.finished_at = self._clock()
             times = (report.started_at, report.finished_at)
             self._reports.keep("retention", report.outcome, asdict(report), times)
@@ -166,7 +169,9 @@ class Retention:
     def _purge_hot(self, leaving: Leaving, line: Line, report: Report) -> None:
         done, receipt = 0, self._receipt(line)
         while done < line.records:
-            gone = purge_hot(self._engine, leaving, self._processors, self._clock())
+            gone = purge_hot(
+                self._engine, leaving, self._processors, self._clock(), self._summaries.leave
+            )
             self._step("batch purged")
             done += gone
             if not gone:
@@ -197,9 +202,11 @@ class Retention:
             laid = self._holds.all()
             now_held = replace(rules, holds=(*rules.of_policies, *laid))
 
-            def within(connection: Connection, gone: Sequence[RecordId]) -> bool:
+            def within(connection: Connection, filing: Filing) -> bool:
+                gone = filing.gone
                 if not same_holds(connection, laid):  # noqa: B023  (called before the next turn)
                     return False
+                self._summaries.leave_counted(connection, filing.left)
                 if gone:
                     now = self._clock()
                     purge_filed(connection, gone, self._processors, now)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from analect.lifecycle.tiers.cold import COLD
 from analect.lifecycle.tiers.moving import Filed, Mover, merge_tables, together
 from analect.lifecycle.tiers.part import WARM, row_groups
+from analect.lifecycle.tiers.summing import Figures, Key, added, figures_of
 from analect.lifecycle.tiers.tables import Moving, TierTables, due_of
 from analect.model.ids import RecordId
 from analect.store.tier_files import TierFile, TierFiles
@@ -37,6 +38,8 @@ class Filing:
 
     cooled: int = 0
     gone: list[RecordId] = field(default_factory=list)
+    left: dict[Key, Figures] = field(default_factory=dict)
+    """Figures of what leaves the warm tier."""
     bytes_freed: int = 0
 
 
@@ -53,10 +56,10 @@ class Filer:
         tier: str,
         of: tuple[str, str],
         rules: Deciding,
-        within: Callable[[Connection, Sequence[RecordId]], bool],
+        within: Callable[[Connection, Filing], bool],
     ) -> Filing:
-        """Move what is due of one kind and month (``of``). ``within`` is called with the ids that
-        go for good, in the transaction that publishes; false gives everything up.
+        """Move what is due of one kind and month (``of``). ``within`` is called with what goes, in
+        the transaction that publishes; false gives everything up.
 
         Raises:
             Conflict: files or holds changed meanwhile; nothing was changed.
@@ -73,7 +76,9 @@ class Filer:
             retired.append(file)
             done.bytes_freed += file.bytes
             done.gone += _ids(parts.get("gone", []))
-            cooling += parts.get(COLD, []) if tier == WARM else []
+            if tier == WARM:
+                cooling += parts.get(COLD, [])
+                _count(done, [*parts.get(COLD, []), *parts.get("gone", [])])
             if tier in parts:
                 groups = row_groups(together(parts[tier]))
                 filed.append(self._mover.write(groups, tier, of, indexed=file.indexed))
@@ -86,7 +91,7 @@ class Filer:
             sources = [(file, self._tables.tables(file)) for file in present]
             joined = in_order([*(together(tables) for _, tables in sources), *cooling])
             filed.append(self._mover.write(joined, COLD, of, indexed=False))
-        self._mover.publish(filed, retired, lambda connection: within(connection, done.gone))
+        self._mover.publish(filed, retired, lambda connection: within(connection, done))
         self._mover.delete_retired()
         done.bytes_freed -= sum(one.file.bytes for one in filed)
         return done
@@ -110,6 +115,12 @@ def in_order(tables: Iterable[Any]) -> Iterator[Any]:
     apart = all(_last(a) < _first(b) for a, b in pairwise(ordered))
     for table in ordered if apart else [merge_tables(ordered)]:
         yield from row_groups(table)
+
+
+def _count(done: Filing, tables: Sequence[Any]) -> None:
+    if tables:
+        for key, figures in figures_of(together(tables)).items():
+            done.left[key] = added(done.left.get(key, {}), figures)
 
 
 def _first(table: Any) -> str:

@@ -1,0 +1,80 @@
+"""Monthly summaries: what is hot or warm is counted again, what left was counted when it left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Engine
+
+from analect.lifecycle.retention.policy import Policy
+from analect.lifecycle.tiers.columns import SCHEMA, table_of
+from analect.lifecycle.tiers.part import WARM
+from analect.lifecycle.tiers.summing import FAMILIES, added, figures_of, percentile
+from analect.lifecycle.tiers.tables import TierTables
+from analect.model.ids import DAY, Micros, RecordId, id_floor, month_of
+from analect.store.aggregates import Aggregates, Figures
+from analect.store.leaving import load_rows, month_batches
+
+_COUNTED = [name for name in SCHEMA.names if name not in {"payload", "content_hash", "tags"}]
+
+
+class Summaries:
+    """Keeps ``monthly_aggregates`` up to date."""
+
+    def __init__(self, engine: Engine, tables: TierTables) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._aggregates = Aggregates(engine, added)
+
+    def leave(self, connection: Connection, ids: Sequence[RecordId]) -> None:
+        """Count hot rows that are deleted in this transaction."""
+        table = table_of(load_rows(connection, ids))
+        self._aggregates.add_left(connection, figures_of(table))
+
+    def leave_counted(self, connection: Connection, figures: dict[Any, Figures]) -> None:
+        """The same of what was counted already."""
+        self._aggregates.add_left(connection, figures)
+
+    def refresh(self, months: Iterable[str], now: Micros) -> int:
+        """Count these months again, and those that something left since; how many."""
+        wanted = sorted({*months, *self._aggregates.outdated()})
+        for month in wanted:
+            parts = [part.select(_COUNTED) for part in self._of_month(month)]
+            whole = pa.concat_tables(parts) if parts else SCHEMA.empty_table().select(_COUNTED)
+            self._aggregates.set_live(month, figures_of(whole), now)
+        return len(wanted)
+
+    def recent(self, now: Micros) -> set[str]:
+        """This month and the one of a week ago, and warm months that were never counted."""
+        present = {month_of(id_floor(now)), month_of(id_floor(now - 7 * DAY))}
+        warm = {file.month for file in self._tables.standing(WARM)}
+        return present | (warm - self._aggregates.months())
+
+    def drop_old(self, policies: Sequence[Policy], now: Micros) -> int:
+        """Let go of what the policies keep no longer; how many rows. Of several the longest holds."""
+        dropped = 0
+        for family in FAMILIES:
+            said = [policy.aggregates.get(family) for policy in policies]
+            days = [one for one in said if one is not None]
+            if days and len(days) == len(said):
+                edge = month_of(id_floor(max(now - max(days) * DAY, 0)))
+                dropped += self._aggregates.drop_before(family, edge)
+        return dropped
+
+    def of(self, family: str, first: str, last: str) -> list[Figures]:
+        """A family's figures from month to month, with percentiles for people."""
+        found = self._aggregates.of(family, first, last)
+        for figures in found:
+            if (durations := figures.pop("durations", None)) is not None:
+                figures["duration_p50"] = percentile(durations, 0.5)
+                figures["duration_p95"] = percentile(durations, 0.95)
+        return found
+
+    def _of_month(self, month: str) -> Iterator[Any]:
+        for rows in month_batches(self._engine, month):
+            yield table_of(rows)
+        for file in self._tables.standing(WARM):
+            if file.month == month and file.state != "removing":
+                yield from self._tables.tables(file, _COUNTED)
