@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Engine, delete, text
+from sqlalchemy import Connection, Engine, delete, insert, text
 
-from analect.model.ids import Micros, RecordId
+from analect.model.ids import Micros, RecordId, id_bytes
 from analect.store.engine import write_transaction
 from analect.store.erasure import chunks, journal_deletions
 from analect.store.holds import Hold, standing_holds
 from analect.store.leaving import Leaving, leaving_ids, remove_rows
-from analect.store.tables import annotation_rows, content_hashes
+from analect.store.tables import annotation_rows, content_hashes, outbox
 
 PURGED_AT_ONCE = 500
 _JOURNALED_AT_ONCE = 5000
@@ -62,6 +62,31 @@ def forget_hashes(connection: Connection, ids: Sequence[RecordId]) -> None:
         return
     for part in chunks(ids):
         connection.execute(delete(content_hashes).where(content_hashes.c.record_id.in_(part)))
+
+
+def unindex(
+    connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+) -> None:
+    """Let the indexes forget records that stay stored; the change feed hears nothing of it."""
+    entry = {
+        "operation": "delete",
+        "state": "pending",
+        "priority": 0,
+        "attempts": 0,
+        "not_before": now,
+        "created_at": now,
+    }
+    rows = [
+        {
+            **entry,
+            "processor": name,
+            "ids": b"".join(map(id_bytes, ids[start : start + _JOURNALED_AT_ONCE])),
+        }
+        for name in processors
+        for start in range(0, len(ids), _JOURNALED_AT_ONCE)
+    ]
+    if rows:
+        connection.execute(insert(outbox), rows)
 
 
 def purge_filed(

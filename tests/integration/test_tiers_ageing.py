@@ -11,7 +11,7 @@ from sqlalchemy import text
 from analect.lifecycle.retention.loading import parse_policy
 from analect.lifecycle.retention.policy import Selector
 from analect.model.errors import InvalidQuery
-from analect.model.query import NumberRange, PageRequest, RecordFilter
+from analect.model.query import NumberRange, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.store.engine import read_transaction
@@ -175,6 +175,19 @@ def test_a_thread_over_both_tiers_keeps_its_pages_and_order(service, policies):
     assert tiers == ["warm"] * 10 + ["hot"] * 10
     warm = service.thread("one conversation", PageRequest(), tier="warm").items
     assert len(warm) == 10
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_the_policy_says_whether_warm_stays_indexed(service, indexed):
+    ids = service.ingest([*drafts(3, 120), *drafts(2, 2)], wait_indexed=20).ids
+    policies = [parse_policy({**POLICY, "warmIndexed": indexed})]
+    assert len(service.search(SearchRequest("question")).items) == 5
+    run(service, policies)
+    service.process()
+    found = service.search(SearchRequest("question")).items
+    assert {hit.record.id for hit in found} == set(ids if indexed else ids[3:])
+    assert service.verify("text").clean
+    assert service.rebuild("text") == (5 if indexed else 2)
 
 
 def test_cold_wants_its_months(aged):

@@ -80,7 +80,13 @@ class Retention:
         tables = TierTables(self._files, place)
         self._planner = Planner(engine, tables)
         self._mover = Mover(
-            engine, self._files, place, clock=clock, random_bytes=random_bytes, step=step
+            engine,
+            self._files,
+            place,
+            clock=clock,
+            random_bytes=random_bytes,
+            processors=processors,
+            step=step,
         )
         self._filer = Filer(self._mover, self._files, tables)
         self._summaries = Summaries(engine, tables)

@@ -41,6 +41,7 @@ from analect.store.leaving import (
     month_rows,
     remove_copied,
 )
+from analect.store.purging import unindex
 from analect.store.tier_files import (
     LIVE,
     REMOVING,
@@ -76,7 +77,10 @@ class Moved:
 
 
 class Mover:
-    """Writes files and lets them stand. Callers hold the lock of the one retention run."""
+    """Writes files and lets them stand. Callers hold the lock of the one retention run.
+
+    ``processors`` hear of what becomes warm by a policy that does not keep it indexed.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Mover:
         *,
         clock: Clock,
         random_bytes: RandomBytes,
+        processors: Sequence[str] = (),
         step: Step = lambda _name: None,
     ) -> None:
         self._engine = engine
@@ -94,6 +99,7 @@ class Mover:
         self._tables = TierTables(files, place)
         self._clock = clock
         self._random_bytes = random_bytes
+        self._processors = processors
         self._step = step
 
     def settle(self) -> None:
@@ -228,7 +234,13 @@ class Mover:
         of = (leaving.kind, leaving.month)
         merged = merge_tables([*map(self.load, small), table])
         filed = self.write([merged], WARM, of, indexed=indexed, state=REMOVING)
-        self.publish([filed], small)
+        ids: list[RecordId] = [] if indexed else table.column("id").to_pylist()
+
+        def within(connection: Connection) -> bool:
+            unindex(connection, ids, self._processors, self._clock())
+            return True
+
+        self.publish([filed], small, within)
         return filed.file
 
     def _warm_already(self, table: Any, files: Sequence[TierFile]) -> list[RecordId]:
