@@ -19,6 +19,8 @@ from analect.privacy.pseudonymise import Pseudonymiser
 from analect.settings import Settings
 from analect.store.holds import Hold, Holds
 from analect.store.reports import Reports
+from analect.store.tier_files import TierFiles
+from analect.telemetry.tiers import TierState
 
 if TYPE_CHECKING:
     from analect.lifecycle.retention.archive import Archived
@@ -60,6 +62,7 @@ class Retaining:
         self._random_bytes = random_bytes
         self._holds = Holds(engine)
         self._reports = Reports(engine)
+        self._files = TierFiles(engine)
 
     def policies(self, paths: Sequence[Path] = ()) -> tuple[Policy, ...]:
         """The policies of these files, else of the settings, else the shipped one.
@@ -109,11 +112,10 @@ class Retaining:
         from analect.lifecycle.retention.summaries import Summaries
         from analect.lifecycle.tiers.summing import FAMILIES
         from analect.lifecycle.tiers.tables import TierTables
-        from analect.store.tier_files import TierFiles
 
         if family not in FAMILIES:
             raise InvalidInput(f"family must be one of {', '.join(FAMILIES)}", field="family")
-        tables = TierTables(TierFiles(self._engine), tiers_place(self._settings))
+        tables = TierTables(self._files, tiers_place(self._settings))
         return Summaries(self._engine, tables).of(family, first, last)
 
     def explain(self, record: Record, policies: Sequence[Policy]) -> Explanation:
@@ -126,6 +128,23 @@ class Retaining:
     def reports(self, job: str) -> list[dict[str, Any]]:
         """The last reports of a job (``retention``, ``archive``), or receipts (``purge``)."""
         return self._reports.newest(job)
+
+    def look(self) -> TierState:
+        """The tiers and their jobs, for metrics."""
+        totals = self._files.totals()
+        now = self._clock()
+        newest = {job: self._reports.newest(job, 1) for job in ("retention", "archive")}
+        checked = newest["archive"]
+        return TierState(
+            records={tier: totals.get(tier, (0, 0))[0] for tier in ("warm", "cold")},
+            sizes={tier: totals.get(tier, (0, 0))[1] for tier in ("warm", "cold")},
+            ages={
+                job: max(0.0, (now - found[0]["finished_at"]) / 1_000_000)
+                for job, found in newest.items()
+                if found
+            },
+            damaged=len(checked[0]["damaged"]) if checked else None,
+        )
 
     def holds(self) -> list[Hold]:
         """The holds that were laid by hand."""

@@ -223,6 +223,16 @@ def wire(
         text=pseudonymiser.text,
         clock=clock,
     )
+    retaining = Retaining(
+        settings,
+        engine,
+        pseudonymiser,
+        processors=names,
+        expire_documents=lambda: store.documents.expire(clock()),
+        clock=clock,
+        random_bytes=random_bytes,
+    )
+    telemetry.tiers.watch(retaining.look)
     return Parts(
         store=store,
         reads=reads,
@@ -235,15 +245,7 @@ def wire(
         papers=papers,
         upkeep=upkeep,
         eraser=eraser,
-        retaining=Retaining(
-            settings,
-            engine,
-            pseudonymiser,
-            processors=names,
-            expire_documents=lambda: store.documents.expire(clock()),
-            clock=clock,
-            random_bytes=random_bytes,
-        ),
+        retaining=retaining,
         conclusions=conclusions,
         revealer=Revealer(VaultRows(engine), keys, sealer, clock),
         indexes=indexes,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from analect.model.ids import Micros, RecordId
 from analect.store.engine import read_transaction, write_transaction
@@ -69,6 +69,17 @@ class TierFiles:
         """Every file that is known, in whatever state."""
         with read_transaction(self._engine) as connection:
             return set(connection.execute(select(tier_files.c.name)).scalars())
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """By tier how many records and bytes stand."""
+        wanted = (
+            select(tier_files.c.tier, func.sum(tier_files.c.rows), func.sum(tier_files.c.bytes))
+            .where(tier_files.c.state != RETIRED)
+            .group_by(tier_files.c.tier)
+        )
+        with read_transaction(self._engine) as connection:
+            rows = connection.execute(wanted).fetchall()
+        return {tier: (int(count), int(size)) for tier, count, size in rows}
 
     def locator(self, name: str) -> bytes | None:
         """A file's locator; None when the file is not known any more."""

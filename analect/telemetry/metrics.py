@@ -16,6 +16,7 @@ from analect.telemetry.ingest import IngestMetrics
 from analect.telemetry.processing import ProcessingMetrics
 from analect.telemetry.queue import QueueMetrics
 from analect.telemetry.store import StoreMetrics
+from analect.telemetry.tiers import TierMetrics
 
 
 def _wall_clock() -> Micros:
@@ -38,3 +39,4 @@ class Telemetry:
         self.cache = CacheMetrics(self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)
+        self.tiers = TierMetrics(self.registry)

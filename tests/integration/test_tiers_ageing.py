@@ -300,6 +300,10 @@ def test_a_damaged_file_is_named(aged, policies, settings):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     report = service.retention.archive(policies, lambda _done, _total: None)
     assert report.outcome == "damaged"
+    registry = service.telemetry.registry
+    assert registry.get_sample_value("analect_tier_damaged_files") == 1
+    assert registry.get_sample_value("analect_tier_records_count", {"tier": "warm"}) == 90
+    assert registry.get_sample_value("analect_retention_last_age_seconds", {"job": "archive"}) < 60
     assert [name.rsplit("/", 1)[-1] for name in report.damaged] == [path.name]
 
 

@@ -15,6 +15,7 @@ from analect.telemetry.labels import BoundedLabel
 from analect.telemetry.metrics import Telemetry
 from analect.telemetry.sessions import ActiveSessions
 from analect.telemetry.store import Backlog, StoreState
+from analect.telemetry.tiers import TierState
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 NOW = 1_750_000_000_000_000
@@ -39,6 +40,7 @@ def test_the_reference_page_lists_every_metric_and_its_labels():
     telemetry.store.watch(
         lambda: StoreState({"truth": 1}, {"text": Backlog()}, records=1, data_keys=1)
     )
+    telemetry.tiers.watch(TierState)
     exported = re.findall(
         r"^# TYPE (\S+) (\S+)$", generate_latest(telemetry.registry).decode(), re.MULTILINE
     )
