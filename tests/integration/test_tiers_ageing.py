@@ -293,16 +293,21 @@ def test_summaries_stay_when_records_go(service, policies):
     assert len(service.retention.reports("archive")) == 2
 
 
-def test_a_damaged_file_is_named(aged, policies, settings):
+@pytest.mark.parametrize("later", [False, True], ids=["due", "not due"])
+def test_a_damaged_file_is_named(aged, policies, settings, later):
     service, _ = aged
     run(service, policies)
-    path = next((settings.home / "tiers").rglob("*.parquet"))
+    paths = sorted((settings.home / "tiers").rglob("*.parquet"))
+    path = paths[-1 if later else 0]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     report = service.retention.archive(policies, lambda _done, _total: None)
     assert report.outcome == "damaged"
+    assert report.retention.outcome == ("complete" if later else "stopped")
     registry = service.telemetry.registry
     assert registry.get_sample_value("analect_tier_damaged_files") == 1
-    assert registry.get_sample_value("analect_tier_records_count", {"tier": "warm"}) == 90
+    assert registry.get_sample_value("analect_tier_records_count", {"tier": "warm"}) == (
+        60 if later else 90
+    )
     assert registry.get_sample_value("analect_retention_last_age_seconds", {"job": "archive"}) < 60
     assert [name.rsplit("/", 1)[-1] for name in report.damaged] == [path.name]
 

@@ -15,7 +15,7 @@ from analect.lifecycle.retention.run import Progress, Report, Retention
 from analect.lifecycle.retention.summaries import Summaries
 from analect.lifecycle.tiers.part import hash_of
 from analect.lifecycle.tiers.tables import TierTables
-from analect.model.errors import AnalectError
+from analect.model.errors import AnalectError, Corrupt
 from analect.model.ids import DAY, Clock, Micros, RandomBytes, new_id
 from analect.store.reports import Reports
 from analect.store.tier_files import TierFile, TierFiles
@@ -81,19 +81,29 @@ class Archiver:
         done = Archived(
             id=new_id(now, self._random_bytes),
             started_at=now,
-            retention=self._retention.run(policies, progress),
+            retention=self._aged(policies, progress, now),
         )
         done.expired_documents = self._expire_documents()
         if isinstance(self._place, FolderPlace):
             done.temporary_files = self._place.tidy((now - DAY) / 1_000_000)
-        done.months_refreshed = self._summaries.refresh(self._summaries.recent(now), now)
-        done.aggregates_dropped = self._summaries.drop_old(policies, now)
         self._check(done, now)
+        if not done.damaged:
+            done.months_refreshed = self._summaries.refresh(self._summaries.recent(now), now)
+        done.aggregates_dropped = self._summaries.drop_old(policies, now)
         done.outcome = "damaged" if done.damaged else "complete"
         done.finished_at = self._clock()
         times = (done.started_at, done.finished_at)
         self._reports.keep("archive", done.outcome, asdict(done), times)
         return done
+
+    def _aged(self, policies: Sequence[Policy], progress: Progress, now: Micros) -> Report:
+        """What retention did; a damaged file ends it, and the check that follows names it."""
+        try:
+            return self._retention.run(policies, progress)
+        except Corrupt as error:
+            log.warning("retention met a damaged file", problem=str(error))
+            stopped = new_id(now, self._random_bytes)
+            return Report(id=stopped, started_at=now, finished_at=now, outcome="stopped")
 
     def _check(self, done: Archived, now: Micros) -> None:
         """Every file is as large as it was written, and of some the bytes are read."""
