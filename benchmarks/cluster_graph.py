@@ -76,6 +76,7 @@ def _end_to_end(world: World, server: Neo4jServer, made: list[Draft]) -> float:
         for start in range(0, len(made), BATCH):
             accepted = service.ingest(made[start : start + BATCH]).accepted
             assert accepted == len(made[start : start + BATCH])
+        assert not service.verify("graph").clean  # and its constraints and indexes are made
         worker = world.start("work", "graph")
         dispatcher = world.start("dispatch")
         began = time.perf_counter()

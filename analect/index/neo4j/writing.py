@@ -17,7 +17,7 @@ from neo4j import Transaction
 from analect.index.graph.parts import HUB_TYPES, HubType, entry_of
 from analect.index.neo4j.schema import TO_HUBS, hub_number, place
 from analect.index.protocols import Facets, GraphRecord
-from analect.model.ids import Micros, RecordId, id_text, to_datetime
+from analect.model.ids import Micros, RecordId, id_text
 
 FOREVER: Micros = 1 << 62
 """``forgotten_at`` in a generation that is being built: whatever the build still brings is older."""
@@ -34,7 +34,7 @@ _PUT = (
     "FOREACH (gone IN CASE WHEN wanted THEN [] ELSE [r] END | DETACH DELETE gone) "
     "FOREACH (over IN CASE WHEN wanted AND f IS NOT NULL THEN [f] ELSE [] END | DELETE over) "
     "WITH r, row, before, related WHERE wanted AND (before IS NULL OR before <= row.received_at) "
-    "SET r += row "
+    "SET r += row, r.at = datetime({epochMillis: row.occurred_at / 1000}) "
     "RETURN row.id AS id, before IS NOT NULL AS known, "
     "related IS NOT NULL AND related = row.relations AS same"
 )
@@ -46,9 +46,8 @@ _UNTIE = (
 _TIE = (
     "UNWIND $rows AS row "
     "MERGE (h:Hub {{graph: $graph, type: '{type}', key: row.key}}) ON CREATE SET h:{label} "
-    "WITH h, row UNWIND row.members AS member "
-    "MATCH (r:Record {{graph: $graph, id: member.id}}) "
-    "CREATE (r)-[:{relation} {{hub: row.hub, place: member.place, at: member.at}}]->(h)"
+    "WITH h, row UNWIND row.members AS id MATCH (r:Record {{graph: $graph, id: id}}) "
+    "CREATE (r)-[:{relation} {{hub: row.hub, place: r.place, at: r.at}}]->(h)"
 )
 _TIES = {
     hub_type.name: _TIE.format(
@@ -166,7 +165,6 @@ def _row(facets: Facets) -> Row:
         "kind": facets.texts.get("kind"),
         "received_at": facets.received_at,
         "occurred_at": facets.occurred_at,
-        "at": to_datetime(facets.occurred_at),
         "turn": entry.turn,
         "place": order,
         "parent": parent,
@@ -175,13 +173,12 @@ def _row(facets: Facets) -> Row:
     return Row(facets.id, values, hubs)
 
 
-def _by_hub(rows: Iterable[Row]) -> Iterator[tuple[HubType, dict[str, list[dict[str, Any]]]]]:
-    """Of each type of hub, the records by key."""
-    found: dict[HubType, dict[str, list[dict[str, Any]]]] = {}
+def _by_hub(rows: Iterable[Row]) -> Iterator[tuple[HubType, dict[str, list[RecordId]]]]:
+    """Of each type of hub, the ids of records by key."""
+    found: dict[HubType, dict[str, list[RecordId]]] = {}
     for row in rows:
-        member = {name: row.values[name] for name in ("id", "place", "at")}
         for hub_type, key in row.hubs:
-            found.setdefault(hub_type, {}).setdefault(key, []).append(member)
+            found.setdefault(hub_type, {}).setdefault(key, []).append(row.id)
     yield from ((hub_type, found[hub_type]) for hub_type in HUB_TYPES if hub_type in found)
 
 
