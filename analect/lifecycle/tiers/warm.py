@@ -127,7 +127,8 @@ class WarmReads:
             except NotFound:
                 continue
         raise StoreUnavailable(
-            "warm files are missing or keep changing: run `analect archive`, which checks them"
+            "warm files are missing: set tiers.place to where they are, or put them back; "
+            "`analect archive` names them"
         )
 
     def _get(self, ids: Sequence[RecordId]) -> dict[RecordId, StoredRecord]:
