@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 KEEP ?= 0
+ENGINES ?= 0
 # Processes that share the tests.
 JOBS ?= 2
 
@@ -24,8 +25,8 @@ $(BIN)/.ready: pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 
 setup: $(BIN)/.ready ## Make the virtual environment from the lock file
 
-demo: setup ## Store, find and relate real records (KEEP=1 leaves the server running)
-	$(BIN)/python -m demo $(if $(filter 1,$(KEEP)),--keep)
+demo: setup ## Store, find and relate real records (KEEP=1 leaves it running, ENGINES=1 on the whole data plane)
+	$(BIN)/python -m demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(ENGINES)),--engines)
 
 test: setup ## Every test this machine has what it takes for
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
@@ -57,7 +58,8 @@ bench-cluster: setup ## The same for dispatcher, workers and engines
 	$(BIN)/python -m benchmarks.cluster
 
 faults-cluster: setup ## The long campaign against the processes of a cluster
-	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/integration/test_cluster_faults.py -rP --timeout 3600
+	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/integration/test_cluster_faults.py \
+		tests/engines/test_cluster_engines.py -rP --timeout 3600
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

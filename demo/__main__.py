@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from demo import proof
 from demo.dataset import Dataset, load
+from demo.engines import engines, processes
 from demo.server import DemoFailed, Server, start
 
 BATCH = 60
@@ -41,11 +43,20 @@ def main() -> int:
     """Run the demonstration; 0 when everything promised was seen."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the server and its data there")
-    keep = parser.parse_args().keep
+    parser.add_argument(
+        "--engines",
+        action="store_true",
+        help="on Postgres, Valkey, OpenSearch and Neo4j, with a dispatcher and workers",
+    )
+    options = parser.parse_args()
+    if options.engines and options.keep:
+        parser.error("engines are gone with the demonstration: leave out --keep")
+    keep = options.keep
     root = Path(tempfile.mkdtemp(prefix="analect-demo-"))
     server: Server | None = None
+    stack = ExitStack()
     try:
-        server = start(root / "data", root / "ring", root / "server.log")
+        server = _start(root, stack) if options.engines else _start_alone(root)
         console.print(f"[bold]Analect[/] serves at {server.url}, its data is in {server.home}\n")
         with httpx.Client(base_url=server.url, timeout=60) as client:
             show(client, server, load(datetime.now(UTC)))
@@ -53,19 +64,45 @@ def main() -> int:
             _say_where(server, root)
             return 0
         _stop(server)
+        stack.close()
     except (DemoFailed, httpx.HTTPError) as error:
         console.print(f"[bold red]The demonstration failed:[/] {escape(str(error))}")
         console.print(f"What it left is in {root}")
         if server is not None:
             server.stop()
+        stack.close()
         return 1
     except BaseException:  # an interrupt, or a fault of its own: leave no server behind
         if server is not None:
             server.stop()
+        stack.close()
         raise
     shutil.rmtree(root)
     console.print("\nThe server has stopped; its folder is removed.")
     return 0
+
+
+def _start_alone(root: Path) -> Server:
+    return start(root / "data", root / "ring", root / "server.log", {})
+
+
+def _start(root: Path, stack: ExitStack) -> Server:
+    """The server beside engines, a dispatcher and workers."""
+    console.print(
+        "starting Postgres, Valkey, OpenSearch and Neo4j; the first time they are fetched ..."
+    )
+    there = stack.enter_context(engines())
+    home, ring = root / "data", root / "ring"
+    server = start(home, ring, root / "server.log", there.variables, there.folders)
+    try:
+        stack.enter_context(processes(home, ring, root, there.variables))
+    except BaseException:
+        server.stop()
+        raise
+    console.print(f"It stands on {', '.join(there.names)}, with a dispatcher and three workers.")
+    for missing in there.missing:
+        console.print(f"Left out: {missing}")
+    return server
 
 
 def _say_where(server: Server, root: Path) -> None:
@@ -200,14 +237,18 @@ def _status(client: httpx.Client) -> None:
 def _proof(client: httpx.Client, server: Server, dataset: Dataset) -> None:
     metrics = client.get("/metrics").text
     seen = proof.search(
-        dataset.planted, [server.home], {"/metrics": metrics, "log": server.log.read_text("utf-8")}
+        dataset.planted,
+        [server.home, *server.folders],
+        {"/metrics": metrics, "log": server.log.read_text("utf-8")},
     )
     if seen.found:
         raise DemoFailed(f"personal data was found: {seen.found}")
     sent = str(dataset.records)
     _expect(all(value in sent for value in dataset.planted.values()), "every value was sent")
     # A scan that finds nothing proves something only if it finds what is there.
-    control = proof.search({"a thread's name": "billing-double-charge"}, [server.home], {})
+    control = proof.search(
+        {"a thread's name": "billing-double-charge"}, [server.home, *server.folders], {}
+    )
     _expect(bool(control.found), "the same scan finds what is stored in plain")
     console.print(
         f"\n[bold green]7. Private[/]: {seen.values} planted values (mail addresses, phones, cards, "

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Server:
     url: str
     home: Path
     log: Path
+    folders: tuple[Path, ...] = ()
+    """Where else its data are."""
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
@@ -32,7 +35,9 @@ class Server:
         return self.process.wait(timeout=15)
 
 
-def start(home: Path, ring: Path, log: Path) -> Server:
+def start(
+    home: Path, ring: Path, log: Path, variables: Mapping[str, str], folders: Sequence[Path] = ()
+) -> Server:
     """Start a server on a fresh folder and wait until it is ready.
 
     Raises:
@@ -41,6 +46,7 @@ def start(home: Path, ring: Path, log: Path) -> Server:
     port = _free_port()
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("ANALECT_")},
+        **variables,
         "ANALECT_HOME": str(home),
         "ANALECT_KEYS__RING": str(ring),
         "ANALECT_HTTP__PORT": str(port),
@@ -54,7 +60,7 @@ def start(home: Path, ring: Path, log: Path) -> Server:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", home, log)
+    server = Server(process, f"http://127.0.0.1:{port}", home, log, tuple(folders))
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:
