@@ -47,33 +47,29 @@ _JVM = (
     "-Dlog4j2.formatMsgNoLookups=true", "-Djava.locale.providers=SPI,CLDR",
     "-Dorg.apache.lucene.store.MMapDirectory.sharedArenaMaxPermits=1",
     "-Dopensearch.distribution.type=zip", "-Dopensearch.bundled_jdk=false",
-)  # fmt: skip
-_JVM_3 = (
     "--add-opens=java.base/java.nio=org.apache.arrow.memory.core,ALL-UNNAMED",
     "--enable-native-access=ALL-UNNAMED",
     "--add-modules=jdk.incubator.vector",
-)
+)  # fmt: skip
 
 
 class OpenSearchServer:
     """Starts at once; :meth:`wait` returns when it answers. Data stay over a restart.
 
     Args:
-        version: 3.x, or 2.19.
+        heap: of the JVM.
         quick_start: leave the JVM's second compiler out: half the time to start, half the speed.
 
     Raises:
         CannotBuild: something is missing on this machine.
     """
 
-    def __init__(self, version: str = VERSION, *, heap: str = "512m", quick_start: bool = True):
-        recent = not version.startswith("2.")
-        # Up to 2.19 it needs the security manager, which Java 24 took away.
-        java = java_home(21) if recent else java_home(11, below=24)
+    def __init__(self, *, heap: str = "512m", quick_start: bool = True) -> None:
+        java = java_home(21)
         if java is None:
-            raise CannotBuild("a JDK of 21 or newer" if recent else "a JDK of 11 to 23")
-        target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=version)
-        self._home = target / "opensearch" / f"opensearch-{version}"
+            raise CannotBuild("a JDK of 21 or newer")
+        target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=VERSION)
+        self._home = target / "opensearch" / f"opensearch-{VERSION}"
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.folder = Path(tempfile.mkdtemp(prefix="analect-opensearch-"))
@@ -85,7 +81,7 @@ class OpenSearchServer:
             f"-Xmx{heap}",
             *_JVM,
             *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
-            *(self._agent() if recent else ("-Djava.security.manager=allow",)),
+            f"-javaagent:{self._home}/agent/opensearch-agent.jar",
             f"-Djava.io.tmpdir={self.folder}/tmp",
             f"-Djna.tmpdir={self.folder}/tmp",
             f"-Dopensearch.path.home={self._home}",
@@ -123,9 +119,6 @@ class OpenSearchServer:
         settings = _SETTINGS.format(folder=self.folder, port=self._port, transport=free_port())
         (self.folder / "conf" / "opensearch.yml").write_text(settings)
         (self.folder / "conf" / "log4j2.properties").write_text(_LOGGING)
-
-    def _agent(self) -> tuple[str, ...]:
-        return (f"-javaagent:{self._home}/agent/opensearch-agent.jar", *_JVM_3)
 
     def _answers(self) -> bool:
         path = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=2s"

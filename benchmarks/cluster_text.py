@@ -1,0 +1,193 @@
+"""Words end to end, from the outbox through RQ into OpenSearch, beside the same documents put there
+bare; how soon they are found, and what a search costs above OpenSearch's own time.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import urllib3
+
+from analect.index.opensearch.mapping import BODY, facet_values, meta, template, text_fields
+from analect.index.projection import facets_of, text_of
+from analect.index.text.tokens import searchable
+from analect.model.query import SearchRequest
+from analect.model.record import Draft, Record
+from analect.service import AnalysisService
+from analect.settings import Search
+from benchmarks.cluster_world import World, wait_until
+from tests.engines.opensearch.server import OpenSearchServer
+
+RECORDS = 20_000
+BATCH = 500
+RATE = 100
+WATCHED_SECONDS = 20
+QUESTIONS = 200
+_WORDS = 4_000
+
+
+def drafts(records: int, seed: int = 1) -> list[Draft]:
+    """About 1 KB of words each, rare and common ones as in a language, threads of ten."""
+    rng = random.Random(seed)
+    vocabulary = [
+        "".join(rng.choices("bcdfghklmnprstvz", k=2) + rng.choices("aeiou", k=2)) + str(n % 90)
+        for n in range(_WORDS)
+    ]
+    weights = [1 / (n + 1) for n in range(_WORDS)]
+    return [
+        Draft(
+            input=" ".join(rng.choices(vocabulary, weights, k=75)),
+            output=" ".join(rng.choices(vocabulary, weights, k=75)),
+            thread_id=f"thread {n // 10}",
+            tags=[f"one-{rng.randrange(50)}"],
+        )
+        for n in range(records)
+    ]
+
+
+def text(world: World) -> dict[str, dict[str, Any]]:
+    """One worker; the store is filled before, and both sides find the server warm."""
+    with _search(world) as server, AnalysisService.open(world.settings()) as service:
+        made = drafts(RECORDS)
+        ids = [id_ for part in _parts(made) for id_ in service.ingest(part).ids if id_]
+        records = service._parts.load(ids)  # noqa: SLF001  (what the worker opens)
+        _bare(server, records[: RECORDS // 2], "warm")
+        worker = world.start("work", "text")
+        dispatcher = world.start("dispatch")
+        began = time.perf_counter()
+        wait_until(lambda: not service.store.outbox.depth())
+        ours = time.perf_counter() - began
+        world.stop(worker, dispatcher)
+        report = service.verify("text")
+        assert report.clean
+        theirs = _bare(server, records, "bare")
+    note = (
+        f"{RECORDS:,} records of about 1 KB: {RECORDS / ours:,.0f}/s through one worker, "
+        f"{RECORDS / theirs:,.0f}/s bare, in batches of {BATCH}"
+    )
+    return {"text": {"value": 100 * theirs / ours, "note": note}}
+
+
+def searching(world: World) -> dict[str, dict[str, Any]]:
+    """Ack to found at a steady rate, and then searches in what is there."""
+    with _search(world), AnalysisService.open(world.settings()) as service:
+        for part in _parts(drafts(RECORDS)):
+            service.ingest(part)
+        processes = world.start("work", "text"), world.start("dispatch")
+        wait_until(lambda: not service.store.outbox.depth())
+        waits = _waits(service)
+        above, own = _above(service)
+        world.stop(*processes)
+    p99 = statistics.quantiles(waits, n=100)[98]
+    return {
+        "searchable": {
+            "value": p99,
+            "note": f"{len(waits)} records looked for one by one among {RATE}/s stored, median "
+            f"{statistics.median(waits):.2f} s; found once a second",
+        },
+        "search": {
+            "value": statistics.quantiles(above, n=20)[18],
+            "note": f"{QUESTIONS} questions of two words, 20 hits opened and highlighted, in "
+            f"{RECORDS:,} records; median {statistics.median(above):.1f} ms above OpenSearch's "
+            f"own {statistics.median(own):.1f} ms",
+        },
+    }
+
+
+@contextmanager
+def _search(world: World) -> Iterator[OpenSearchServer]:
+    server = OpenSearchServer(heap="1g", quick_start=False)
+    try:
+        server.wait()
+        world.variables |= {"ANALECT_INDEX__TEXT": "true", "ANALECT_SEARCH__URL": server.url}
+        yield server
+    finally:
+        server.close()
+
+
+def _parts(made: list[Draft]) -> Iterator[list[Draft]]:
+    for start in range(0, len(made), BATCH):
+        yield made[start : start + BATCH]
+
+
+def _bare(server: OpenSearchServer, records: list[Record], name: str) -> float:
+    """Seconds to put the same documents into indices of the same kind, bodies ready before."""
+    http = urllib3.PoolManager()
+    index = f"{name}-2026"
+    body = template(f"{name}-*", text_fields(), meta(), Search(url=server.url))
+    made = http.request("PUT", f"{server.url}/_index_template/{name}", json=body)
+    assert made.status == 200
+    documents = []
+    for record in records:
+        facets = facets_of(record)
+        values = {**facet_values(facets), BODY: searchable(text_of(record))}
+        head = {"index": {"_index": index, "_id": facets.id}}
+        documents.append(msgspec.json.encode(head) + b"\n" + msgspec.json.encode(values) + b"\n")
+    bodies = [
+        b"".join(documents[start : start + BATCH]) for start in range(0, len(documents), BATCH)
+    ]
+    headers = {"content-type": "application/x-ndjson"}
+    began = time.perf_counter()
+    for one in bodies:
+        answer = http.request("POST", f"{server.url}/_bulk", body=one, headers=headers)
+        assert not answer.json()["errors"]
+    return time.perf_counter() - began
+
+
+def _waits(service: AnalysisService) -> list[float]:
+    """Seconds from each tenth record's acknowledgement until a search finds it."""
+    found: list[float] = []
+    waiting: dict[str, float] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set() or waiting:
+            for word, acked in list(waiting.items()):
+                if service.search(SearchRequest(word, limit=1)).items:
+                    found.append(time.perf_counter() - acked)
+                    del waiting[word]
+            time.sleep(0.02)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    began = time.perf_counter()
+    for n in range(RATE * WATCHED_SECONDS // 10):
+        word = f"needle{n}x{int(began)}"
+        others = [Draft(input=f"hay number {n}.{m} " * 20) for m in range(9)]
+        service.ingest([Draft(input=f"{word} in the hay"), *others])
+        waiting[word] = time.perf_counter()
+        time.sleep(max(0.0, began + (n + 1) * 10 / RATE - time.perf_counter()))
+    over.set()
+    looker.join()
+    return found
+
+
+def _above(service: AnalysisService) -> tuple[list[float], list[float]]:
+    """Milliseconds of a search through the service above OpenSearch's, and OpenSearch's."""
+    index = service._parts.indexes.text  # noqa: SLF001
+    assert index is not None
+    rng = random.Random(3)
+    inputs = [str(one.input).split() for one in drafts(QUESTIONS, seed=2)]
+    above, own = [], []
+    for words in inputs:
+        question = " ".join(rng.sample(words, 2))
+        request = SearchRequest(question, limit=20)
+        service.search(request)
+        began = time.perf_counter()
+        index.search(question, request.filter, request.limit + 1, None)
+        middle = time.perf_counter()
+        service.search(request)
+        whole = time.perf_counter() - middle
+        own.append((middle - began) * 1000)
+        above.append((whole - (middle - began)) * 1000)
+    return above, own
+
+
+MEASURES = {"text": text, "searching": searching}
