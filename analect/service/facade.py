@@ -444,8 +444,12 @@ class AnalysisService:
         return queued
 
     def rebuild(self, index: str, progress: Progress | None = None) -> int:
-        """Make an index again from the truth while the old one answers."""
-        return self._parts.upkeep.rebuild(index, progress)
+        """Make an index again from the truth while the old one answers. Erasures that it kept from
+        ending end then.
+        """
+        count = self._parts.upkeep.rebuild(index, progress)
+        self._parts.eraser.settle()
+        return count
 
     def verify(self, index: str, *, repair: bool = False) -> VerifyReport:
         """Compare an index with the truth; with ``repair``, mend what differs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,41 @@ class Parts:
         return self.opener.open(self.reads.get(ids))
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What every part stands on: the database, the keys, the files and the indexes, open."""
+
+    settings: Settings
+    engine: Engine
+    clock: SharedClock
+    random_bytes: RandomBytes
+    telemetry: Telemetry
+    keys: DataKeys
+    cursors: Cursors
+    files: FiledTiers
+    reads: TieredReads
+    indexes: Indexes
+    processors: Mapping[str, Processor]
+    store: Store
+    for_records: BufferedRandom
+    sealer: Sealer
+    opener: Opener
+    pseudonymiser: Pseudonymiser
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the processors."""
+        return tuple(self.processors)
+
+    def load(self, ids: Sequence[RecordId]) -> list[Record]:
+        """Those of ``ids`` that are stored, opened."""
+        return self.opener.open(self.reads.get(ids))
+
+    def recent(self, where: RecordFilter, limit: int) -> list[Record]:
+        """The newest in the hot tier, opened."""
+        return self.opener.open(self.store.reads.list(where, PageRequest(limit)).items)
+
+
 def wire(
     settings: Settings,
     stack: ExitStack,
@@ -119,143 +154,179 @@ def wire(
     telemetry: Telemetry,
 ) -> Parts:
     """Open everything that ``settings`` name; ``stack`` closes it again, in the right order."""
-    engine = open_engine(database_url(settings))
-    stack.callback(engine.dispose)
-    migrate(engine)
-    clock = shared = SharedClock(engine, clock)
-    keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=random_bytes)
-    cursors = Cursors(keys.pseudonym_key)
-    files = FiledTiers(settings, engine)
-    reads = TieredReads(RecordReads(engine, cursors), files, cursors)
-    indexes = open_indexes(settings, settings.home / INDEXES, telemetry=telemetry, clock=clock)
-    stack.callback(indexes.close)
-    processors = load_processors(ProcessorContext(settings, indexes, clock))
-    store = _store(
-        settings,
-        engine,
-        cursors,
-        followers=followers(processors),
-        clock=clock,
-        telemetry=telemetry,
-        beyond=reads.beyond,
+    ground = _open(settings, stack, clock=clock, random_bytes=random_bytes, telemetry=telemetry)
+    conclusions = Conclusions(
+        store=ground.store, keys=ground.keys, sealer=ground.sealer, clock=ground.clock
     )
-    stack.callback(store.close)
-    for_records = BufferedRandom(random_bytes)
-    sealer = Sealer(for_records)
-    opener = Opener(keys, sealer)
-    pseudonymiser = pseudonymiser_of(settings, keys.pseudonym_key)
-
-    def load(ids: Sequence[RecordId]) -> list[Record]:
-        return opener.open(reads.get(ids))
-
-    def recent(where: RecordFilter, limit: int) -> list[Record]:
-        return opener.open(store.reads.list(where, PageRequest(limit)).items)
-
-    conclusions = Conclusions(store=store, keys=keys, sealer=sealer, clock=clock)
-    runner = _runner(
-        settings,
-        store=store,
-        processors=processors,
-        load=load,
-        exist=reads.exists,
-        conclusions=conclusions,
-        telemetry=telemetry,
-        clock=clock,
+    runner = _runner(ground, conclusions)
+    upkeep = _upkeep(ground)
+    eraser = _eraser(ground)
+    background = _background(ground, runner, upkeep, eraser)
+    shipping = shipping_of(
+        settings, ground.engine, ground.keys, clock=ground.clock, random_bytes=random_bytes
     )
-    names = tuple(runner.processors)
-    upkeep = Upkeep(
-        indexes=indexes,
-        reads=reads,
-        feed=store.feed,
-        load=load,
-        requeue=lambda ids, named: store.outbox.requeue(ids, named, clock()),
-    )
-    eraser = Eraser(
-        engine,
-        keys,
-        sealer,
-        indexes,
-        clock=clock,
-        random_bytes=random_bytes,
-        processors=names,
-        mirror=lambda: _spread_erasures(settings, engine, keys),
-        filed=lambda: files.erasing(sealer, clock, random_bytes),
-    )
-    background = _background(
-        settings,
-        runner=runner,
-        store=store,
-        keys=keys,
-        indexes=indexes,
-        upkeep=upkeep,
-        eraser=eraser,
-        clock=shared,
-    )
-    shipping = shipping_of(settings, engine, keys, clock=clock, random_bytes=random_bytes)
     if shipping is not None:
         stack.callback(shipping.stop, settings.http.shutdown_seconds / 4)
     stack.callback(background.stop, settings.http.shutdown_seconds / 4)
-    store.on_commit(background.wake)
-    if settings.queue_url is not None:
-        announcer = Announcer(engine)
-        stack.callback(announcer.close)
-        store.on_commit(announcer.wake)
-    status = Status(settings, store=store, indexes=indexes, shipping=shipping, clock=clock)
-    telemetry.store.watch(status.look, names)
-    intake = Intake(
-        store=store,
-        keys=keys,
-        sealer=sealer,
-        pseudonymiser=pseudonymiser,
-        processors=[name for name in names if not needs_of(processors[name])],
-        omit_services=frozenset(settings.privacy.omit_services),
-        keep_payload=settings.privacy.keep_payload,
-        vault=settings.privacy.vault,
-        observe=telemetry.ingest.batch,
-        clock=clock,
-        random_bytes=for_records,
-    )
-    papers = Papers(
-        documents=store.documents,
-        keys=keys,
-        sealer=sealer,
-        identifier=pseudonymiser.identifier,
-        text=pseudonymiser.text,
-        clock=clock,
-    )
-    retaining = Retaining(
+    _announce(ground, background, stack)
+    status = Status(
         settings,
-        engine,
-        pseudonymiser,
-        processors=names,
-        expire_documents=lambda: store.documents.expire(clock()),
-        clock=clock,
-        random_bytes=random_bytes,
+        store=ground.store,
+        indexes=ground.indexes,
+        shipping=shipping,
+        clock=ground.clock,
     )
+    telemetry.store.watch(status.look, ground.names)
+    retaining = _retaining(ground)
     telemetry.tiers.watch(retaining.look)
     return Parts(
-        store=store,
-        reads=reads,
-        keys=keys,
-        pseudonymiser=pseudonymiser,
-        opener=opener,
-        intake=intake,
-        finder=Finder(indexes, load, recent, cursors),
-        relations=Relations(indexes),
-        papers=papers,
+        store=ground.store,
+        reads=ground.reads,
+        keys=ground.keys,
+        pseudonymiser=ground.pseudonymiser,
+        opener=ground.opener,
+        intake=_intake(ground),
+        finder=Finder(ground.indexes, ground.load, ground.recent, ground.cursors),
+        relations=Relations(ground.indexes),
+        papers=_papers(ground),
         upkeep=upkeep,
         eraser=eraser,
         retaining=retaining,
         conclusions=conclusions,
-        revealer=Revealer(VaultRows(engine), keys, sealer, clock),
-        indexes=indexes,
+        revealer=Revealer(VaultRows(ground.engine), ground.keys, ground.sealer, ground.clock),
+        indexes=ground.indexes,
         runner=runner,
         background=background,
         shipping=shipping,
         telemetry=telemetry,
         status=status,
         cache=_cache(settings, stack, telemetry),
-        clock=clock,
+        clock=ground.clock,
+    )
+
+
+def _open(
+    settings: Settings,
+    stack: ExitStack,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+    telemetry: Telemetry,
+) -> _Ground:
+    engine = open_engine(database_url(settings))
+    stack.callback(engine.dispose)
+    migrate(engine)
+    shared = SharedClock(engine, clock)
+    keys = open_data_keys(settings, SqlKeyRows(engine), clock=shared, random_bytes=random_bytes)
+    cursors = Cursors(keys.pseudonym_key)
+    files = FiledTiers(settings, engine)
+    reads = TieredReads(RecordReads(engine, cursors), files, cursors)
+    indexes = open_indexes(settings, settings.home / INDEXES, telemetry=telemetry, clock=shared)
+    stack.callback(indexes.close)
+    processors = load_processors(ProcessorContext(settings, indexes, shared))
+    store = _store(
+        settings,
+        engine,
+        cursors,
+        followers=followers(processors),
+        clock=shared,
+        telemetry=telemetry,
+        beyond=reads.beyond,
+    )
+    stack.callback(store.close)
+    for_records = BufferedRandom(random_bytes)
+    sealer = Sealer(for_records)
+    return _Ground(
+        settings=settings,
+        engine=engine,
+        clock=shared,
+        random_bytes=random_bytes,
+        telemetry=telemetry,
+        keys=keys,
+        cursors=cursors,
+        files=files,
+        reads=reads,
+        indexes=indexes,
+        processors=processors,
+        store=store,
+        for_records=for_records,
+        sealer=sealer,
+        opener=Opener(keys, sealer),
+        pseudonymiser=pseudonymiser_of(settings, keys.pseudonym_key),
+    )
+
+
+def _announce(ground: _Ground, background: BackgroundProcessing, stack: ExitStack) -> None:
+    """Tell of each commit those who wait for work: here, and behind a queue."""
+    ground.store.on_commit(background.wake)
+    if ground.settings.queue_url is not None:
+        announcer = Announcer(ground.engine)
+        stack.callback(announcer.close)
+        ground.store.on_commit(announcer.wake)
+
+
+def _upkeep(ground: _Ground) -> Upkeep:
+    outbox = ground.store.outbox
+    return Upkeep(
+        indexes=ground.indexes,
+        reads=ground.reads,
+        feed=ground.store.feed,
+        load=ground.load,
+        requeue=lambda ids, named: outbox.requeue(ids, named, ground.clock()),
+    )
+
+
+def _eraser(ground: _Ground) -> Eraser:
+    return Eraser(
+        ground.engine,
+        ground.keys,
+        ground.sealer,
+        ground.indexes,
+        clock=ground.clock,
+        random_bytes=ground.random_bytes,
+        processors=ground.names,
+        mirror=lambda: _spread_erasures(ground.settings, ground.engine, ground.keys),
+        filed=lambda: ground.files.erasing(ground.sealer, ground.clock, ground.random_bytes),
+    )
+
+
+def _retaining(ground: _Ground) -> Retaining:
+    return Retaining(
+        ground.settings,
+        ground.engine,
+        ground.pseudonymiser,
+        processors=ground.names,
+        expire_documents=lambda: ground.store.documents.expire(ground.clock()),
+        clock=ground.clock,
+        random_bytes=ground.random_bytes,
+    )
+
+
+def _intake(ground: _Ground) -> Intake:
+    privacy = ground.settings.privacy
+    return Intake(
+        store=ground.store,
+        keys=ground.keys,
+        sealer=ground.sealer,
+        pseudonymiser=ground.pseudonymiser,
+        processors=[name for name, one in ground.processors.items() if not needs_of(one)],
+        omit_services=frozenset(privacy.omit_services),
+        keep_payload=privacy.keep_payload,
+        vault=privacy.vault,
+        observe=ground.telemetry.ingest.batch,
+        clock=ground.clock,
+        random_bytes=ground.for_records,
+    )
+
+
+def _papers(ground: _Ground) -> Papers:
+    return Papers(
+        documents=ground.store.documents,
+        keys=ground.keys,
+        sealer=ground.sealer,
+        identifier=ground.pseudonymiser.identifier,
+        text=ground.pseudonymiser.text,
+        clock=ground.clock,
     )
 
 
@@ -342,60 +413,43 @@ def pseudonymiser_of(settings: Settings, key: bytes) -> Pseudonymiser:
     return Pseudonymiser(key, options)
 
 
-def _runner(
-    settings: Settings,
-    *,
-    store: Store,
-    processors: Mapping[str, Processor],
-    load: Callable[[Sequence[RecordId]], list[Record]],
-    exist: Callable[[Sequence[RecordId]], set[RecordId]],
-    conclusions: Conclusions,
-    telemetry: Telemetry,
-    clock: Clock,
-) -> Runner:
+def _runner(ground: _Ground, conclusions: Conclusions) -> Runner:
+    settings = ground.settings
     return Runner(
-        outbox=store.outbox,
-        processors=processors,
-        load=load,
-        exist=exist,
+        outbox=ground.store.outbox,
+        processors=ground.processors,
+        load=ground.load,
+        exist=ground.reads.exists,
         annotate=conclusions.keep,
-        observer=telemetry.processing,
+        observer=ground.telemetry.processing,
         options=RunnerOptions(settings.limits, settings.processing.lease_seconds),
         worker=worker_name(),
-        clock=clock,
+        clock=ground.clock,
     )
 
 
 def _background(
-    settings: Settings,
-    *,
-    runner: Runner,
-    store: Store,
-    keys: DataKeys,
-    indexes: Indexes,
-    upkeep: Upkeep,
-    eraser: Eraser,
-    clock: SharedClock,
+    ground: _Ground, runner: Runner, upkeep: Upkeep, eraser: Eraser
 ) -> BackgroundProcessing:
+    store, indexes, clock = ground.store, ground.indexes, ground.clock
+
     def first() -> None:
         release_dead(store.outbox, clock)
-        open_missing(
-            store.engine,
-            ErasedList(FolderKeyRing(settings.ring), keys.pseudonym_key).all(),
-        )
+        erased = ErasedList(FolderKeyRing(ground.settings.ring), ground.keys.pseudonym_key)
+        open_missing(ground.engine, erased.all())
         indexes.check()
 
     def housekeeping() -> None:
         mend_indexes(indexes, upkeep)
         eraser.settle()
-        keys.refresh()
+        ground.keys.refresh()
         clock.adjust()
         store.partitions.ensure_ahead(clock())
         store.documents.expire(clock())
 
     return BackgroundProcessing(
         runner,
-        interval=settings.processing.interval_seconds,
+        interval=ground.settings.processing.interval_seconds,
         first=first,
         housekeeping=housekeeping,
         urgent=lambda: bool(indexes.health.damaged()),

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import structlog
 
 from analect.cli.session import Session
+from analect.compat import close_analysis_service, process
 from analect.service import AnalysisService
 from analect.settings import Objects, Settings
 
@@ -135,3 +136,21 @@ def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
     with psycopg.connect(server.get_uri(), autocommit=True) as admin:
         admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def older_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """The environment of a program that calls :mod:`analect.compat`; call it with the name of the
+    variable that says where its data is.
+    """
+    for name in [name for name in os.environ if name.startswith("ANALECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
+    configured = structlog.is_configured()
+    yield lambda variable: monkeypatch.setenv(variable, str(tmp_path / "home"))
+    close_analysis_service()
+    process.close_all()
+    if not configured:
+        structlog.reset_defaults()

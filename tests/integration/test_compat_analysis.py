@@ -7,19 +7,16 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import structlog
 
 from analect.compat import (
     AnalysisServiceIntegration,
-    close_analysis_service,
     get_analysis_service,
     get_service_integration_config,
-    process,
 )
 from analect.model.errors import ConfigurationError, InvalidInput
 
@@ -28,17 +25,8 @@ MAIL = "bob.tanner@example.org"
 
 
 @pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("ANALECT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ANALYSIS_STORAGE_DIR", str(tmp_path / "home"))
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
-    configured = structlog.is_configured()
-    yield
-    close_analysis_service()
-    process.close_all()
-    if not configured:
-        structlog.reset_defaults()
+def environment(older_program: Callable[[str], None]) -> None:
+    older_program("ANALYSIS_STORAGE_DIR")
 
 
 def test_a_task_analysis_is_stored_found_and_read() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import pydantic
 import pytest
-import structlog
 
 from analect.compat import (
     close_analysis_service,
@@ -29,17 +27,8 @@ MAIL = "bob.tanner@example.org"
 
 
 @pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("ANALECT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(tmp_path / "ring"))
-    configured = structlog.is_configured()
-    yield
-    close_analysis_service()
-    process.close_all()
-    if not configured:
-        structlog.reset_defaults()
+def environment(older_program: Callable[[str], None]) -> None:
+    older_program("ANALECT_HOME")
 
 
 def incident(number: str, title: str, **more: Any) -> dict[str, Any]:
