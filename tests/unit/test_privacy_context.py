@@ -35,6 +35,19 @@ def test_a_word_given_to_a_password_is_replaced(text, word):
 
 @pytest.mark.parametrize(
     "text",
+    ["use password @@ to log in", "passwd @@", "the password's @@", "password -> @@"],
+)
+def test_what_is_no_word_is_replaced_beside_the_name_too(text):
+    replaced = PSEUDONYMISER.text(text.replace("@@", "b4nana77"))
+    assert "b4nana77" not in replaced
+
+
+def test_a_phone_number_ends_before_a_word_that_begins_with_a_digit():
+    assert PSEUDONYMISER.text("+44 20 7946 0958 0A").endswith("> 0A")
+
+
+@pytest.mark.parametrize(
+    "text",
     [
         "password: required",
         "the password is incorrect",
@@ -53,6 +66,9 @@ def test_a_word_given_to_a_password_is_replaced(text, word):
         '"password": "string"',
         '<label for="password">Password</label>',
         "password: !vault",
+        "password policy2024",
+        "the password's wrong",
+        "1.11.10.2 is the new version",
         "arn:aws:secretsmanager:eu-west-1:1:secret:MyAppSecret-a1b2c3",
     ],
 )

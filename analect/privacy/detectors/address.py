@@ -49,7 +49,7 @@ _COMPARED = (
 _SAID = pattern_set((_VERSION, _REQUIRED, _COMPARED))
 _IS_VERSION, _IS_REQUIRED, _IS_COMPARED = range(3)
 _VERSION_BEHIND = re.compile(
-    rb"[)\]]? ?(?:release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
+    rb"[)\]\"'`]? ?(?:(?:(?:is|was|as|becomes) (?:now )?(?:the |a |an |our |my )?(?:\w+ )?)?(?:version|release)\b|release\b|version\b|beta\b|alpha\b|rc\d?\b|snapshot\b|hotfix\b|\(build)",
     re.IGNORECASE,
 )
 _PRODUCT = re.compile(rb"[A-Z][A-Za-z]*(?:/|-)$")

@@ -13,7 +13,7 @@ from analect.privacy.detectors.matching import (
     rule,
     text,
 )
-from analect.privacy.detectors.password import Place, is_password
+from analect.privacy.detectors.password import Place, is_about_passwords, is_password
 from analect.privacy.detectors.vendors import is_random
 
 _WORD = (
@@ -26,7 +26,7 @@ _NAME = (
     r"|master[_\- ]?key|session[_\- ]?key|subscription[_\- ]?key|credentials?|auth[_\- ]?key|app[_\- ]?key"
     r"|(?:admin|service|server|deploy|storage|search|write|integration|consumer|root|merchant|project|functions?)[_\- ]?key|licen[sc]e[_\- ]?key|secretaccesskey|accesskeyid|authorization)"
 )
-_IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a})\s{0,3}|>|\s(?:is|was|ist|es|est|là|é)(?: :|[: ])\s?)"
+_IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a}|->|→)\s{0,3}|>|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))(?: :|[: ])\s?)"
 _OPTION = r"--?[a-z\-]*(?:password|passphrase|pass|token|secret|api-?key)[ =]"
 _HEAD = rf"(?i:{_OPTION}|{_NAME}(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}{_IS})(?:\\?[\"'`]){{0,3}}"
 _VALUE = r"[^\x00\s\"'`,;<>(){}\[\]\\]"
@@ -34,13 +34,17 @@ _ASSIGNMENT = _HEAD + _VALUE + "{3}"
 _TRIGGER = (
     r"(?i:key|key.?id|secret|token|passwd|password|passphrase|passcode|passwort|kennwort|contraseña|mot de passe|senha|wachtwoord|lösenord"
     r"|пароль|密码|口令|パスワード|비밀번호|pwd|[^a-z]pass|[^a-z]pw|credentials?|keyid|authorization)(?:_\w{1,12})?"
-    r"[\\\"'\]]*(?:\x00:\x00|>|\s?(?::=|=>|==?|:|\x{ff1a})|\s(?:is|was|ist|es|est|là|é)[: ])[^\x00]"
+    r"[\\\"'\]]*(?:\x00:\x00|>|\s?(?::=|=>|==?|:|\x{ff1a}|->|→)|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))[: ])[^\x00]"
     r"|-(?:password|passphrase|pass|token|secret|api-?key) [^\x00]"
 )
 _LONGEST = 256
 _REST = pattern(_VALUE + "*")
 _ASSIGNMENT_HEAD = pattern(_HEAD)
 
+# "password b4nana": nothing between, so it must be no word.
+_PASSWORD_BESIDE = (
+    rf"(?i:passwd|password|passphrase|passwort|kennwort|contraseña|senha) [\"'`]?({_VALUE}{{6,64}})"
+)
 # "API key 4b0361f3…": nothing between, so the value must be long.
 _BESIDE = (
     r"(?i:api[ _\-]?key|access[ _\-]?key|secret[ _\-]?key|auth[ _\-]?token|access[ _\-]?token|api[ _\-]?token)s? "
@@ -135,7 +139,21 @@ def _check_beside(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, value) if is_random(value) and not _KEBAB.match(value) else None
 
 
+def _check_password_beside(blob: bytes, start: int, end: int) -> Found | None:
+    value = text(blob, start, end).rstrip(".:!?")
+    is_mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    if not is_mixed or len(value) < 6 or is_about_passwords(value) or _CODE.match(value):
+        return None
+    return Found(start, start + len(value.encode()), value)
+
+
 RULES: tuple[Rule, ...] = (
     rule("secret", _ASSIGNMENT, _check_assignment, trigger=_TRIGGER),
     rule("secret", _BESIDE, _check_beside),
+    rule(
+        "secret",
+        _PASSWORD_BESIDE,
+        _check_password_beside,
+        trigger=r"(?i:passwd|password|passphrase|passwort|kennwort|contraseña|senha) [\"'`]?[^\x00\s]{6}",
+    ),
 )

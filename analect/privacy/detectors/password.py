@@ -11,7 +11,7 @@ from analect.privacy.detectors.matching import ASSIGNED
 
 # What stands where a password would: words about passwords, types, code. Their beginnings.
 _ABOUT = re.compile(
-    r"passw|passp|contrase|пароль|string|text|varchar|object|value|field|input|hash|bcrypt|argon|scrypt|plain|login|email"
+    r"passw|passp|polic|contrase|пароль|string|text|varchar|object|value|field|input|hash|bcrypt|argon|scrypt|plain|login|email"
     r"|required|optional|mandator|missing|invalid|incorrect|wrong|correct$|mismatch|expire|reset|change[ds]?$|default|hidden|empty|blank"
     r"|fail|error|denied|accept|reject|success|secure|insecure|encrypt|mask|protect|confidential|private|public|forgot|unlock"
     r"|visible|below|above|attach|pending|prompt|confirm|vault|stdin|keychain|generate|create|random|kwargs|param|function"
@@ -49,7 +49,7 @@ class Place:
     @property
     def is_prose(self) -> bool:
         """``is``, or a colon, and no quotes."""
-        return ASSIGNED.decode() not in self.given and self.given.strip(" :").isalpha()
+        return ASSIGNED.decode() not in self.given and self.given.strip(" :'\u2019").isalpha()
 
     @property
     def is_whole(self) -> bool:
@@ -77,6 +77,11 @@ def classes(value: str) -> int:
     )
 
 
+def is_about_passwords(value: str) -> bool:
+    """Whether a word is one of those that stand around passwords: "required", "hash", "policy"."""
+    return _ABOUT.match(value) is not None
+
+
 def is_password(name: str, value: str, place: Place) -> bool:
     """Whether ``value``, given to a ``name`` of passwords, is one."""
     has_digit = any(c.isdigit() for c in value)
@@ -91,7 +96,7 @@ def is_password(name: str, value: str, place: Place) -> bool:
 
 
 def _is_a_word_and_yet_one(name: str, value: str, place: Place) -> bool:
-    if _ABOUT.match(value) or _ASKED.search(place.front):
+    if is_about_passwords(value) or _ASKED.search(place.front):
         return False
     if place.is_prose:
         is_told = ":" in place.given or _WHOSE.search(place.front) is not None

@@ -84,8 +84,13 @@ def _trim(blob: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _check_plus(blob: bytes, start: int, end: int) -> Found | None:
     start, end = _trim(blob, start, end)
-    if is_word(blob, start - 1) or blob[start - 1 : start] in (b"+", b")") or is_word(blob, end):
+    if is_word(blob, start - 1) or blob[start - 1 : start] in (b"+", b")"):
         return None
+    if is_word(blob, end):  # "+44 20 7946 0958 0A": the last group is the beginning of a word
+        cut = _without_last_group(blob, start, end)
+        if cut is None:
+            return None
+        end = cut
     found = _international(start, end, digits(blob, start, end))
     while found is None and (cut := _without_last_group(blob, start, end)) is not None:
         end = cut  # "+44 20 7946 0958 12": the last group is another number

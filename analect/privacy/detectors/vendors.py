@@ -199,7 +199,8 @@ def _check_vendor(blob: bytes, start: int, end: int) -> Found | None:
     if is_word(blob, start - 1) or is_word(blob, end):
         return None  # part of a word, or longer than the vendor's keys are
     body = text(blob, start, end).rstrip("-.")
-    if not is_random(body) and len(set(body)) < 16:
+    is_all_capitals = body.isupper() and len(set(body)) >= 10
+    if not (is_random(body) or is_all_capitals or len(set(body)) >= 16):
         return None
     return Found(start, start + len(body), body)
 
