@@ -7,12 +7,11 @@ script, needs no plugin, and highlights show what was found.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from analect.index.protocols import Facets
 from analect.index.text.tokens import VERSION as TOKEN_RULES
-from analect.model.ids import EPOCH, Micros
+from analect.model.ids import Micros, to_datetime
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS
 from analect.settings import Search
@@ -110,8 +109,7 @@ def filter_clauses(where: RecordFilter) -> list[dict[str, Any]]:
 
 def iso(at: Micros) -> str:
     """A time as a date field takes it, to the microsecond."""
-    moment = EPOCH + timedelta(microseconds=at)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}Z"
+    return to_datetime(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _settings(settings: Search, *, vectors: bool) -> dict[str, Any]:
