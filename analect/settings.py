@@ -246,6 +246,9 @@ class Backup(_Group):
 
     place: str | None = None
     log_seconds: Seconds = 2.0
+    pgbackrest: str = "pgbackrest"
+    pgbackrest_config: Path | None = None
+    pg_ctl: str = "pg_ctl"
 
 
 class Tiers(_Group):

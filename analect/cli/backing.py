@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from analect.cli.backups import RING, Dest, Id, away_from_home, copy_of_ring, open_backups
+from analect.cli.physical import stanza_of
 from analect.cli.session import TERMINAL, Session, command, need_store
 from analect.model.errors import ConfigurationError
 
@@ -61,6 +62,9 @@ def create(
     from analect.store.backup_places import BackupPlaces
 
     settings = session.settings()
+    if (tool := stanza_of(settings, dest)) is not None:
+        session.out.value(asdict(tool.backup(kind, incremental=incremental)))
+        return
     away_from_home(settings, dest)
     backups = open_backups(settings, dest)
     from analect.lifecycle.backup.job import BackupJob
@@ -87,7 +91,12 @@ def create(
 
 def list_(session: Session, dest: Dest) -> None:
     """List the finished backups of this store, oldest first."""
-    items = [asdict(one) for one in open_backups(session.settings(), dest).catalog.listed()]
+    settings = session.settings()
+    tool = stanza_of(settings, dest)
+    if tool is not None:
+        items = [asdict(one) for one in tool.list()]
+    else:
+        items = [asdict(one) for one in open_backups(settings, dest).catalog.listed()]
     if session.json:
         session.out.value({"items": items, "next": None})
     else:
@@ -106,6 +115,12 @@ def show(session: Session, dest: Dest, backup: Id = None) -> None:
 def check(session: Session, dest: Dest, backup: Id = None) -> None:
     """Read every object of the backups against their signed manifests; exit code 4 on damage."""
     session.quiet_logs()
+    if (tool := stanza_of(session.settings(), dest)) is not None:
+        tool.check()
+        session.out.value(
+            {"items": [{"id": one.id, "whole": not one.broken} for one in tool.list()]}
+        )
+        return
     catalog = open_backups(session.settings(), dest).catalog
     from analect.lifecycle.backup.check import check as look
 

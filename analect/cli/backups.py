@@ -24,7 +24,10 @@ RING = "ring"
 """The one copy of the ring that goes with all backups of a store."""
 
 Dest = Annotated[
-    str, typer.Argument(metavar="DEST", help="The place of the backups: a folder, or s3://….")
+    str,
+    typer.Argument(
+        metavar="DEST", help="The place of the backups: a folder, s3://…, or pgbackrest:STANZA."
+    ),
 ]
 Id = Annotated[str | None, typer.Option("--id", help="This backup; the newest when not given.")]
 
@@ -61,9 +64,7 @@ def open_backups(settings: Settings, dest: str) -> Backups:
     from analect.lifecycle.backup.manifest import Catalog
     from analect.lifecycle.backup.rings import store_of
     from analect.lifecycle.places.opening import open_place
-    from analect.privacy.kek import open_kek
     from analect.privacy.keyring import FolderKeyRing
-    from analect.privacy.shards import Shards, pseudonym_key
 
     place = open_place(dest, settings.objects)
     ring: KeyRing = FolderKeyRing(settings.ring)
@@ -77,14 +78,36 @@ def open_backups(settings: Settings, dest: str) -> Backups:
             )
         store = stores[0]
         ring = copy_of_ring(settings, dest, store)
+    shards, secret = _opened(settings, ring, store)
+    return Backups(Catalog(place, store, BackupKeys(secret, os.urandom)), shards, ring, secret)
+
+
+def ring_of(settings: Settings) -> tuple[Shards, bytes]:
+    """The shard keys of the settings' own ring, and its pseudonym key.
+
+    Raises:
+        Conflict: the ring is empty.
+    """
+    from analect.lifecycle.backup.rings import store_of
+    from analect.privacy.keyring import FolderKeyRing
+
+    ring = FolderKeyRing(settings.ring)
+    store = store_of(ring)
+    if store is None:
+        raise Conflict(
+            f"the key ring {ring.place} is empty: name the ring of this store with keys.ring "
+            "(ANALECT_KEYS__RING)"
+        )
+    return _opened(settings, ring, store)
+
+
+def _opened(settings: Settings, ring: KeyRing, store: str) -> tuple[Shards, bytes]:
+    from analect.privacy.kek import open_kek
+    from analect.privacy.shards import Shards, pseudonym_key
+
     kek = open_kek(settings, store, os.urandom, fresh=False)
     secret = pseudonym_key(ring, kek, store, os.urandom, create=False)
-    return Backups(
-        Catalog(place, store, BackupKeys(secret, os.urandom)),
-        Shards(ring, kek, store, os.urandom),
-        ring,
-        secret,
-    )
+    return Shards(ring, kek, store, os.urandom), secret
 
 
 def copy_of_ring(settings: Settings, dest: str, store: str) -> KeyRing:

@@ -15,6 +15,7 @@ import typer
 
 from analect.cli.backups import Backups, Dest, Id, open_backups
 from analect.cli.filters import moment
+from analect.cli.physical import drill_files, restore_files, stanza_of
 from analect.cli.session import Session, command
 from analect.model.errors import InvalidInput
 
@@ -64,6 +65,9 @@ def restore(
         bool, typer.Option("--dry-run", help="Restore into a scratch file, and say what is in it.")
     ] = False,
     scratch: Scratch = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where a server's files go, of pgbackrest:STANZA.")
+    ] = None,
 ) -> None:
     """Restore a backup into an empty database or a new home, and make its indexes again.
 
@@ -73,6 +77,9 @@ def restore(
         raise typer.BadParameter("say --id or --to, not both", param_hint="--to")
     session.quiet_logs()
     settings = session.settings()
+    if (tool := stanza_of(settings, dest)) is not None:
+        restore_files(session, tool, data, None if to is None else moment(to), backup)
+        return
     backups = open_backups(settings, dest)
     catalog = backups.catalog
     if to is not None:
@@ -122,6 +129,9 @@ def drill(
     `age` how old the data is in seconds (RPO).
     """
     session.quiet_logs()
+    if (tool := stanza_of(session.settings(), dest)) is not None:
+        drill_files(session, tool, dest, scratch)
+        return
     from analect.service.wiring import wall_clock
 
     backups = open_backups(session.settings(), dest)

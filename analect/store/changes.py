@@ -7,6 +7,7 @@ taken away with the last place of backups, so a store without backups pays nothi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -40,6 +41,7 @@ LOG = "row_changes"
 STALE: Micros = 45 * 86_400 * 1_000_000
 """A place that got no backup for so long is not waited for: its next one is full."""
 
+_MONTH = "month"
 _LOCK = 0x616E616C0004
 
 
@@ -174,6 +176,29 @@ def position(connection: Connection) -> Position:
     return Position(*map(int, last))
 
 
+def note_month(connection: Connection, month: str) -> None:
+    """Anything may have become of the records of a month: its partition was dropped, or put back.
+    To be called in the transaction that does it.
+    """
+    if raw_table(connection, TABLE) is not None:
+        connection.exec_driver_sql(
+            f"INSERT INTO {TABLE} (txid, table_name, key) VALUES"
+            " (pg_current_xact_id()::text::bigint, 'records', %s)",
+            (json.dumps({_MONTH: month}),),
+        )
+
+
+def changed_months(connection: Connection, since: Position) -> list[str]:
+    """Months of which :func:`note_month` was told behind ``since``."""
+    behind = _behind(connection, since.changes, since)
+    question = (
+        f"SELECT DISTINCT key FROM {TABLE} WHERE table_name = 'records' AND {behind}"
+        f" AND substr(key, 1, 1) = '{{'"
+    )
+    found = connection.exec_driver_sql(question).scalars()
+    return sorted(json.loads(text)[_MONTH] for text in found)
+
+
 def changed_keys(connection: Connection, table: RawTable, since: Position) -> Iterator[Row]:
     """Primary keys of the rows of a tracked table that were added, replaced or removed behind
     ``since``, each once; what became of a row, the table says. On Postgres some that changed a
@@ -181,6 +206,7 @@ def changed_keys(connection: Connection, table: RawTable, since: Position) -> It
     """
     behind = _behind(connection, since.changes, since)
     question = f"SELECT DISTINCT key FROM {TABLE} WHERE table_name = '{table.name}' AND {behind}"
+    question += " AND substr(key, 1, 1) = '['"
     noted = connection.exec_driver_sql(question).scalars()
     if table.name not in {"records", "commits"}:
         yield from (key_from_text(table, text) for text in noted)

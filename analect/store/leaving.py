@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from analect.model.ids import RecordId, id_floor, month_bounds
+from analect.store.changes import note_month
 from analect.store.choosing import Choice, Ownership
 from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
 from analect.store.erasure import chunks
@@ -174,6 +175,7 @@ def drop_month(
             f"SELECT count(*), {_SUM} FROM {tables['records']}"
         ).one()
         fits = IdSum(int(found[0]), int(found[1])) == expected and within(connection)
+        note_month(connection, month)
         if fits:
             for name in tables.values():
                 connection.exec_driver_sql(f"DROP TABLE {name}")

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from analect.model.ids import id_floor, month_bounds
 from analect.store.engine import is_postgres
 from analect.store.failures import translating
 
@@ -92,6 +93,15 @@ def read_rows(
         ):
             copy.set_types([_SENT.get(type_, ("", type_))[1] for type_ in table.types])
             yield from copy.rows()
+
+
+def of_month(connection: Connection, column: str, month: str) -> str:
+    """The condition that a record id is of a month (``YYYY-MM``), for :func:`read_rows`."""
+    low, high = (id_floor(at) for at in month_bounds(month))
+    if not is_postgres(connection):
+        first, behind = low.replace("-", ""), high.replace("-", "")
+        return f"{column} >= X'{first}' AND {column} < X'{behind}'"
+    return f"{column} >= '{low}' AND {column} < '{high}'"
 
 
 def rows_of_keys(connection: Connection, table: RawTable, keys: Iterable[Row]) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
@@ -10,10 +11,12 @@ from sqlalchemy import text
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
 from analect.model.errors import Conflict, Corrupt
+from analect.model.ids import to_micros
 from analect.model.query import Annotation
 from analect.service import AnalysisService
 from analect.store.changes import TRACKED, Changes
 from analect.store.engine import open_engine, write_transaction
+from analect.store.leaving import IdSum, drop_month
 from tests.integration.backing_up import drafts, everything
 
 
@@ -189,3 +192,22 @@ def test_pruning_keeps_what_a_kept_link_needs(backed, settings):
     assert all(one.whole for one in check(backed.catalog, None))
     backed.drill(newer)
     assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [full]
+
+
+def test_a_month_that_was_dropped_whole_is_gone_in_the_next_link(backed, settings, elsewhere):
+    if "postgres" not in settings.database_url.get_secret_value():
+        pytest.skip("only Postgres drops months whole")
+    old = to_micros(datetime(2024, 1, 15, tzinfo=UTC))
+    with AnalysisService.open(settings) as service:
+        ids = service.ingest(drafts(6, subject="old", occurred_at=old)).ids
+    backed.write()
+    expected = IdSum().plus(ids)
+    assert not drop_month(backed.engine, "2024-01", expected.plus(ids[:1]), lambda _: None)
+    assert drop_month(backed.engine, "2024-01", expected, lambda _: None)
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(2, subject="late", occurred_at=old))
+    link = backed.job().incremental()
+    (told,) = [one for one in link.tables if one.name == "records"]
+    assert (told.months, told.rows, told.removed) == (("2024-01",), 2, 0)
+    backed.restore(elsewhere)
+    same(backed, elsewhere)

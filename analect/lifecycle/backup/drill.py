@@ -5,23 +5,26 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Engine, func, select
 
 from analect.lifecycle.backup.erased import Erased
 from analect.lifecycle.backup.manifest import VERIFIED, Catalog, Drill
 from analect.lifecycle.backup.restore import restore
+from analect.lifecycle.backup.rings import KeyPlan
 from analect.lifecycle.backup.write import Progress
 from analect.model.errors import Corrupt
-from analect.model.ids import Clock, RandomBytes
-from analect.privacy.keys import DataKeys
+from analect.model.ids import Clock, Micros, RandomBytes
+from analect.privacy.keys import DataKey, DataKeys
 from analect.privacy.seal import Sealer, key_id_of
 from analect.privacy.shards import Shards
 from analect.store.engine import open_engine, read_transaction
-from analect.store.key_rows import SqlKeyRows
-from analect.store.tables import records
+from analect.store.key_rows import KEY_ROWS, SqlKeyRows, key_row
+from analect.store.tables import commits, data_keys, key_shards, metadata, records
 
 SAMPLE = 200
 """Payloads that are opened, spread over the whole of the records."""
@@ -117,3 +120,39 @@ class Driller:
             if len(opened) != len(("input", "output", "variables", "attributes")):
                 raise Corrupt(f"the payload of record {record_id} is not whole")
         return len(found)
+
+
+def open_some(engine: Engine, shards: Shards, random_bytes: RandomBytes) -> tuple[int, Micros, int]:
+    """Read from a database that is as it was some time ago, with the ring as it is now: how many
+    rows there are, when the last was committed, and how many payloads were opened. Those whose
+    keys an erasure has destroyed since stay shut.
+
+    Raises:
+        Corrupt: a payload does not open under a key that stands.
+    """
+    with read_transaction(engine) as connection:
+        rows = sum(
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in metadata.sorted_tables
+        )
+        last = connection.execute(select(func.max(commits.c.committed_at))).scalar() or 0
+        sealed = select(records.c.id, records.c.payload).where(records.c.payload.is_not(None))
+        some = connection.execute(sealed.order_by(records.c.id.desc()).limit(SAMPLE)).all()
+        wanted = {key_id_of(blob) for _, blob in some}
+        found = connection.execute(KEY_ROWS.where(data_keys.c.key_id.in_(wanted)))
+        keys = [key_row(row) for row in found]
+        standing = connection.execute(select(key_shards.c.shard, key_shards.c.generation))
+        plan = KeyPlan.of({row.shard: row.generation for row in standing}, shards)
+    opened: dict[int, DataKey] = {}
+    for row in keys:
+        present = plan.key(row)
+        generation = plan.generations[row.shard]
+        material = present and shards.unwrap(replace(present, generation=generation))
+        if material:
+            cipher = AESGCM(material)
+            opened[row.key_id] = DataKey(row.key_id, row.shard, row.scope, material, cipher)
+    sealer = Sealer(random_bytes)
+    standing_ones = [(id_, blob) for id_, blob in some if key_id_of(blob) in opened]
+    for record_id, blob in standing_ones:
+        sealer.open(blob, record_id, opened)
+    return rows, last, len(standing_ones)

@@ -17,6 +17,7 @@ from analect.store.raw import (
     RawTable,
     delete_keys,
     insert_rows,
+    of_month,
     read_rows,
     rows_of_keys,
 )
@@ -100,6 +101,12 @@ class Loader:
             tally.take(pack_row(row))
         delete_keys(self.connection, table, map(table.key_of, there))
         return len(there)
+
+    def remove_month(self, month: str) -> None:
+        """Remove the records of a month."""
+        table = self.tables["records"]
+        where = of_month(self.connection, "id", month)
+        self.remove(table.name, [table.key_of(r) for r in read_rows(self.connection, table, where)])
 
     def derive_tags(self) -> None:
         """Make the tags' own rows from the records."""

@@ -33,7 +33,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class TableContent:
     """What a link holds of a table: ``rows`` with the sum of their keyed hashes, and keys of
-    ``removed`` ones. ``whole``: these are all of its rows, whatever links before this one say.
+    ``removed`` ones; of ``months`` it holds all there are. ``whole``: these are all of its rows, whatever links before this one say.
     ``total``: rows there were then, where that was counted.
     """
 
@@ -45,6 +45,7 @@ class TableContent:
     hash: str
     removed: int = 0
     total: int | None = None
+    months: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,9 @@ class _Load:
 
     def _remove(self, reader: LinkReader) -> None:
         """Take away every row that an increment replaces or knows to be gone."""
+        for content in reader.manifest.tables:
+            for month in content.months:
+                self.loader.remove_month(month)
         for chunk in reader.chunks():
             if chunk.table.whole:
                 continue

@@ -32,7 +32,7 @@ from analect.lifecycle.backup.manifest import (
     TableContent,
 )
 from analect.model.errors import AnalectError
-from analect.model.ids import Clock, Micros, id_floor, month_of
+from analect.model.ids import Clock, Micros, id_floor, id_text, month_of
 from analect.store.changes import (
     HEADS,
     LOG,
@@ -40,12 +40,13 @@ from analect.store.changes import (
     Position,
     added_outbox,
     changed_keys,
+    changed_months,
     position,
     standing,
 )
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
-from analect.store.raw import RawTable, raw_table, read_rows, rows_of_keys
+from analect.store.raw import RawTable, of_month, raw_table, read_rows, rows_of_keys
 from analect.store.tables import metadata
 
 log = structlog.get_logger(__name__)
@@ -247,12 +248,14 @@ class _Link:
 
     def _whole(self, chunks: ChunkWriter, table: RawTable) -> None:
         rows = settled(table, read_rows(self.connection, table))
-        tally = self._add(chunks, table, rows)
+        tally = Tally(self.catalog.keys.hashing)
+        self._add(chunks, table, rows, tally)
         self._tell(table, tally, whole=True, total=tally.rows)
 
     def _changes(self, chunks: ChunkWriter, table: RawTable, since: Position) -> None:
         if table.name in TRACKED:
-            self._changed(chunks, table, changed_keys(self.connection, table, since))
+            months = changed_months(self.connection, since) if table.name == "records" else ()
+            self._changed(chunks, table, changed_keys(self.connection, table, since), months)
         elif table.name == "outbox" and self.kind == SEGMENT:
             # Which of the older ones are done is not told: they are done again, as after a crash.
             self._changed(chunks, table, added_outbox(self.connection, since))
@@ -266,33 +269,41 @@ class _Link:
                 self._put(chunks, ADDED, packed)
                 self._tell(table, tally, whole=True, total=tally.rows)
 
-    def _changed(self, chunks: ChunkWriter, table: RawTable, keys: Iterable[Row]) -> None:
+    def _changed(
+        self,
+        chunks: ChunkWriter,
+        table: RawTable,
+        keys: Iterable[Row],
+        months: Sequence[str] = (),
+    ) -> None:
         tally = Tally(self.catalog.keys.hashing)
         removed = 0
+        for month in months:
+            where = of_month(self.connection, "id", month)
+            rows = settled(table, read_rows(self.connection, table, where))
+            self._add(chunks, table, rows, tally)
+        told = {*months}
         for part in _parts(keys, AT_ONCE):
-            found = rows_of_keys(self.connection, table, part)
+            wanted = [key for key in part if not (told and month_of(id_text(key[0])) in told)]
+            found = rows_of_keys(self.connection, table, wanted)
             present = {table.key_of(row): row for row in settled(table, found)}
-            added = [pack_row(row) for row in present.values()]
-            gone = [pack_row(key) for key in part if key not in present]
-            for one in added:
-                tally.add(one)
-            self._put(chunks, ADDED, added)
+            self._add(chunks, table, present.values(), tally)
+            gone = [pack_row(key) for key in wanted if key not in present]
             self._put(chunks, REMOVED, gone)
-            self._note_months(table, present.values())
             removed += len(gone)
-        if tally.rows or removed:
+        if tally.rows or removed or months:
             total = None if self.kind == SEGMENT else _count(self.connection, table)
-            self._tell(table, tally, whole=False, total=total, removed=removed)
+            self._tell(
+                table, tally, whole=False, total=total, removed=removed, months=tuple(months)
+            )
 
-    def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row]) -> Tally:
-        tally = Tally(self.catalog.keys.hashing)
+    def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row], tally: Tally) -> None:
         for part in _parts(rows, PACKED_AT_ONCE):
             packed = [pack_row(row) for row in part]
             for one in packed:
                 tally.add(one)
             self._put(chunks, ADDED, packed)
             self._note_months(table, part)
-        return tally
 
     def _put(self, chunks: ChunkWriter, done: int, packed: Sequence[bytes]) -> None:
         chunks.add(len(self.tables), done, packed)
@@ -312,11 +323,20 @@ class _Link:
         whole: bool,
         total: int | None,
         removed: int = 0,
+        months: tuple[str, ...] = (),
     ) -> None:
         key = tuple(table.columns[place] for place in table.key)
         self.tables.append(
             TableContent(
-                table.name, table.columns, key, whole, tally.rows, tally.hash(), removed, total
+                table.name,
+                table.columns,
+                key,
+                whole,
+                tally.rows,
+                tally.hash(),
+                removed,
+                total,
+                months,
             )
         )
         self.checkpoint(f"{table.name} written")

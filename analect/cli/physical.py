@@ -1,0 +1,106 @@
+"""The commands about backups where the place is a stanza of pgBackRest (``pgbackrest:NAME``)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analect.cli.session import Session
+from analect.model.errors import ConfigurationError, InvalidInput, NotFound
+from analect.model.ids import Micros
+
+if TYPE_CHECKING:
+    from analect.lifecycle.backup.physical import PgBackRest
+    from analect.settings import Settings
+
+
+PREFIX = "pgbackrest:"
+"""What a place is called that is a stanza of pgBackRest."""
+
+
+def stanza_of(settings: Settings, dest: str) -> PgBackRest | None:
+    """The stanza that a place means; None when it is another kind of place.
+
+    Raises:
+        ConfigurationError: the store is not in Postgres.
+    """
+    if not dest.startswith(PREFIX):
+        return None
+    from analect.lifecycle.backup.physical import PgBackRest
+
+    if settings.database_url is None or not _url(settings).startswith("postgres"):
+        raise ConfigurationError(
+            "pgBackRest backs Postgres up: set database_url (ANALECT_DATABASE_URL), or name a "
+            "folder or s3://bucket/prefix",
+            field="dest",
+        )
+    said = settings.backup
+    return PgBackRest(dest.removeprefix(PREFIX), said.pgbackrest, said.pgbackrest_config)
+
+
+def restore_files(
+    session: Session, tool: PgBackRest, data: Path | None, to: Micros | None, label: str | None
+) -> None:
+    """Lay the files of a server out, for whoever runs it to start."""
+    if data is None:
+        raise InvalidInput("say where the server's files shall be with --data", field="data")
+    tool.restore(data, to=to, label=label)
+    session.out.value({"data": str(data), "to": to if to is None else _text(to)})
+    session.out.note(
+        "start Postgres on that folder and point ANALECT_DATABASE_URL at it; what was erased since "
+        "is erased again when `analect serve` starts"
+    )
+
+
+def drill_files(session: Session, tool: PgBackRest, dest: str, scratch: Path | None) -> None:
+    """Restore into a scratch folder, start a server there, read from it, throw it away."""
+    from sqlalchemy.engine import make_url
+
+    from analect.cli.backups import ring_of
+    from analect.lifecycle.backup.drill import open_some
+    from analect.lifecycle.backup.manifest import Drill
+    from analect.lifecycle.backup.physical import started
+    from analect.service.wiring import wall_clock
+    from analect.store.engine import open_engine
+
+    settings = session.settings()
+    newest = next(reversed(tool.list()), None)
+    if newest is None:
+        raise NotFound(f"there is no backup in {dest}")
+    url = make_url(_url(settings))
+    with tempfile.TemporaryDirectory(prefix="analect-drill-", dir=scratch) as folder:
+        data = _enterable(Path(folder), scratch)
+        began = time.monotonic()
+        tool.restore(data)
+        with started(data, settings.backup.pg_ctl, url.username or "", url.database or "") as at:
+            recovery = time.monotonic() - began
+            engine = open_engine(at)
+            try:
+                rows, last, opened = open_some(engine, ring_of(settings)[0], os.urandom)
+            finally:
+                engine.dispose()
+    now = wall_clock()
+    done = Drill(newest.id, newest.id, now, rows, 0, opened, recovery, (now - last) / 1_000_000)
+    session.out.value(asdict(done))
+
+
+def _enterable(folder: Path, scratch: Path | None) -> Path:
+    """A folder for the files, which the server's user may enter as well."""
+    if scratch is not None:
+        owner = scratch.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+    return folder / "data"
+
+
+def _url(settings: Settings) -> str:
+    return "" if settings.database_url is None else settings.database_url.get_secret_value()
+
+
+def _text(at: Micros) -> str:
+    from analect.model.flat import format_time
+
+    return format_time(at)
