@@ -27,7 +27,7 @@ def test_every_call_needs_a_key(place: Place, where: str) -> None:
         for path, methods in paths.items():
             for method in {*methods, "get", "post", "options"}:
                 for headers in ({}, {"authorization": f"Bearer {KEY}x"}, {"authorization": KEY}):
-                    there = path.format(id="x", kind="story")
+                    there = path.format(id="x", kind="story", target="y")
                     answer = server.http.request(method, there, headers=headers)
                     if path in PROBES:
                         assert answer.status_code in {200, 405}
