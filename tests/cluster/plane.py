@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import threading
@@ -23,6 +22,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.ports import free_port
+
 DEADLINE = 60
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -33,12 +34,6 @@ _PR_SET_PDEATHSIG = 1
 def _die_with_parent() -> None:
     """In the child: gone when its parent is, however that ended."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(look: Callable[[], Any], *, what: str, deadline: float = DEADLINE) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,6 @@ from pathlib import Path
 READY_SECONDS = 110
 _STOP_SECONDS = 30
 _PR_SET_PDEATHSIG = 1
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def as_nobody_special() -> list[str]:

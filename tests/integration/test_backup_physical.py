@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.engine import open_engine
 from tests.integration.backing_up import clock, drafts
+from tests.ports import free_port
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -42,9 +42,7 @@ def stanza():
 
 
 def served(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def become(*words, **more):
         subprocess.run(

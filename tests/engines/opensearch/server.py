@@ -9,8 +9,9 @@ import urllib.request
 from pathlib import Path
 
 from tests.engines.java import java_home
-from tests.engines.launching import Launched, as_nobody_special, free_port
+from tests.engines.launching import Launched, as_nobody_special
 from tests.engines.maven import CannotBuild, build
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 VERSION = "3.5.0"
