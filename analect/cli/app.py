@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from analect.cli import (
     backing,
     erasing,
@@ -17,6 +15,7 @@ from analect.cli import (
     serving,
     upkeep,
 )
+from analect.cli.session import group_of
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 try again later, 4 it will not work "
@@ -24,10 +23,9 @@ EPILOG = (
     "ANALECT_DATABASE_URL."
 )
 
-app = typer.Typer(
-    help="Keeps what language-model programs say and conclude.",
+app = group_of(
+    "Keeps what language-model programs say and conclude.",
     epilog=EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # drawn help costs a third of a second at every start
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -12,7 +12,7 @@ import typer
 
 from analect.cli.backups import RING, Dest, Id, away_from_home, copy_of_ring, open_backups
 from analect.cli.physical import stanza_of
-from analect.cli.session import TERMINAL, Session, command, need_store
+from analect.cli.session import TERMINAL, Session, command, group_of, need_store
 from analect.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Keep = Annotated[int, typer.Option(min=0)]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Backups of the truth, and what they hold.")
+    group = group_of("Backups of the truth, and what they hold.")
     command(group, "create")(create)
     command(group, "list")(list_)
     command(group, "show")(show)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from analect.cli.session import TRANSIENT, Session, command, need_store, say
+from analect.cli.session import TRANSIENT, Session, command, group_of, need_store, say
 from analect.model.errors import InvalidInput
 
 _FINAL = "final"
@@ -19,7 +19,7 @@ Target = Annotated[str, typer.Argument(metavar="ID")]
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="Erase for good, keys first.")
+    group = group_of("Erase for good, keys first.")
     command(group, "subject")(subject)
     command(group, "session")(session_)
     command(group, "thread")(thread)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analect.cli.session import Session, command, need_store
+from analect.cli.session import Session, command, group_of, need_store
 from analect.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stan
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="The key ring, and keys for callers.")
+    group = group_of("The key ring, and keys for callers.")
     command(group, "status")(status)
     command(group, "rotate")(rotate)
     command(group, "export-recovery")(export_recovery)
     command(group, "import-recovery")(import_recovery)
-    api_key = typer.Typer(no_args_is_help=True, help="Keys that callers of the server send.")
+    api_key = group_of("Keys that callers of the server send.")
     command(api_key, "new")(new_api_key)
     group.add_typer(api_key, name="api-key")
     app.add_typer(group, name="keys")

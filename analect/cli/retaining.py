@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analect.cli.session import TERMINAL, Session, command, need_store, say
+from analect.cli.session import TERMINAL, Session, command, group_of, need_store, say
 from analect.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _COLUMNS = ("policy", "rule", "tier", "to", "kind", "month", "records", "bytes",
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Let records age by policy.")
+    group = group_of("Let records age by policy.")
     command(group, "plan")(plan)
     command(group, "run")(run)
     command(group, "explain")(explain)

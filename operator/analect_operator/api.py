@@ -11,10 +11,13 @@ from urllib.parse import urlencode
 import aiohttp
 import kopf
 import msgspec
+import structlog
 
-from analect_operator.errors import ApiError, ConfigurationError
+from analect_operator.errors import LEAVING, ApiError, ConfigurationError
 from analect_operator.metrics import Metrics
 from analect_operator.resources import BY_KIND, Ref, Resource
+
+log = structlog.get_logger(__name__)
 
 FIELD_MANAGER = "analect-operator"
 _APPLY = "application/apply-patch+yaml"
@@ -178,6 +181,7 @@ class Api:
     ) -> Body:
         seconds = self._may_write()
         self._metrics.writes.labels(verb, ref.kind).inc()
+        log.debug("writes", verb=verb, kind=ref.kind, namespace=ref.namespace, name=ref.name)
         return await self._call(method, path, body, query, kind, seconds)
 
     async def _call(  # noqa: PLR0917
@@ -222,9 +226,11 @@ class Api:
         except msgspec.DecodeError:
             status = {}
         wait = answer.headers.get("Retry-After", "")
+        causes = (status.get("details") or {}).get("causes") or ()
+        leaving = any(cause.get("reason") == LEAVING for cause in causes)
         return ApiError(
             answer.status,
-            status.get("reason") or str(answer.status),
+            LEAVING if leaving else status.get("reason") or str(answer.status),
             status.get("message") or f"the API server answered {answer.status}",
             retry_after=float(wait) if wait.isdecimal() else None,
         )

@@ -216,17 +216,7 @@ class Controller:
                 outcome = "not_leading"
                 self.queue.failed(key)
             except ApiError as error:
-                outcome = "refused"
-                wait = self.queue.failed(key, error.retry_after or 0.0)
-                log.info(
-                    "refused",
-                    kind=key.kind,
-                    namespace=key.namespace,
-                    name=key.name,
-                    code=error.code,
-                    reason=error.reason,
-                    again_in=round(wait, 1),
-                )
+                outcome = self._refused(key, error)
             except Exception:
                 # One resource that breaks the code must not stop the others.
                 outcome = "failed"
@@ -236,6 +226,23 @@ class Controller:
                 self.queue.done(key)
             self.metrics.reconciles.labels(key.kind, outcome).inc()
             self.metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
+
+    def _refused(self, key: Ref, error: ApiError) -> str:
+        if error.leaving:
+            # What goes with its namespace is not fought for; the watch tells when it is gone.
+            self.queue.done(key)
+            return "leaving"
+        wait = self.queue.failed(key, error.retry_after or 0.0)
+        log.info(
+            "refused",
+            kind=key.kind,
+            namespace=key.namespace,
+            name=key.name,
+            code=error.code,
+            reason=error.reason,
+            again_in=round(wait, 1),
+        )
+        return "refused"
 
     async def _look(self, key: Ref) -> None:
         if key.kind == STORE:

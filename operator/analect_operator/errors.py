@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LEAVING = "NamespaceTerminating"
+
 
 class OperatorError(Exception):
     """Everything the operator raises itself."""
@@ -25,6 +27,11 @@ class ApiError(OperatorError):
         self.code = code
         self.reason = reason
         self.retry_after = retry_after
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the namespace is on its way out: it takes nothing new, and never will again."""
+        return self.reason == LEAVING
 
     @property
     def missing(self) -> bool:

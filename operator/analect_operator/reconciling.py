@@ -94,7 +94,7 @@ class Reconciler:
         try:
             await self._settle(body, site, decision, memory)
         except ApiError as error:
-            if error.code not in _PASSING:
+            if error.code not in _PASSING and not error.leaving:
                 await self._refused(body, site, decision, memory, error)
             raise
         await self._report(body, site, decision, memory, paused=False)

@@ -18,7 +18,7 @@ import pytest
 import zstandard
 
 from analect.model.ids import EARLIEST, new_id
-from tests.acceptance.processes import Place, Server
+from tests.acceptance.processes import Place, Server, wait_for
 
 JSON = {"content-type": "application/json"}
 LINES = {"content-type": "application/x-ndjson"}
@@ -257,10 +257,23 @@ def test_a_caller_that_stops_talking_still_hears(server: Server) -> None:
 
 @pytest.mark.parametrize("head", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
 def test_a_connection_reset_in_a_body_stores_nothing(server: Server, head: bytes) -> None:
+    before = writes_ended(server)
     with connection(server) as wire:
         wire.sendall(request_head(head) + (CUT if b"Length" in head else CUT_CHUNK))
         # closed with data unsent to an impatient end: a reset in place of a farewell
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_for(lambda: writes_ended(server) > before)
+    assert server.status()["store"]["records"] == THERE
+
+
+def writes_ended(server: Server) -> float:
+    """Requests to store records that the server is done with, whatever came of them."""
+    counts = re.findall(
+        r'^analect_http_request_seconds_count\{method="POST",route="/v1/records",.*\} (\S+)$',
+        server.http.get("/metrics").text,
+        re.MULTILINE,
+    )
+    return sum(map(float, counts))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,16 @@ class Running:
         """Writes but those to the Lease."""
         name = "analect_operator_writes_total"
         return self.metric(name) - self.metric(name, kind="Lease")
+
+    def wrote(self, namespace: str) -> list[str]:
+        """Every write to this namespace so far: verb, kind and name."""
+        lines = (line for line in self.log.read_text().splitlines() if '"event": "writes"' in line)
+        found = [json.loads(line) for line in lines]
+        return [
+            f"{one['verb']} {one['kind']} {one['name']}"
+            for one in found
+            if one["namespace"] == namespace
+        ]
 
     def leads(self) -> bool:
         return self.metric("analect_operator_leader_state") == 1

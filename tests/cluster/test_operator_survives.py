@@ -131,7 +131,15 @@ def test_a_namespace_that_goes_takes_nothing_with_it(
     plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     other = Place(plane, name)
     other.store("demo")
+    other.ready("demo")
+    plane.pause("controller-manager")
     plane.api.delete(f"/api/v1/namespaces/{name}")
+    before = running.wrote(name)
+    plane.api.delete(other.path("services", "demo-query"))
+    left = "analect_operator_reconciles_total"
+    wait_for(lambda: running.metric(left, outcome="leaving") > 0, what="it is let go")
+    assert running.wrote(name) == [*before, "apply Service demo-query"]
+    plane.resume("controller-manager")
     place.change("demo", {"query": {"replicas": 3}})
     wait_for(lambda: replicas(place) == 3, what="the others are looked after")
     wait_for(lambda: plane.api.get(f"/api/v1/namespaces/{name}") is None, what="it is gone")

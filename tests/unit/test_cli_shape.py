@@ -32,6 +32,7 @@ def commands(group=None, path=()):
 
 
 ALL = dict(commands())
+GROUPS = sorted({words.rpartition(" ")[0] for words in ALL if " " in words})
 
 
 def test_the_contracts_commands_are_there():
@@ -42,6 +43,15 @@ def test_the_contracts_commands_are_there():
     assert set(expected.split()) <= ALL.keys()
     assert {"erase subject", "erase session", "erase thread", "erase record"} <= ALL.keys()
     assert {"keys status", "keys api-key new"} <= ALL.keys()
+
+
+@pytest.mark.parametrize("words", ["", *GROUPS])
+def test_a_group_alone_shows_what_there_is(words):
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+    assert "Commands:" in result.stdout
+    assert CliRunner().invoke(app, [*words.split(), "no-such-command"]).exit_code == 2
 
 
 @pytest.mark.parametrize("words", ALL)

@@ -123,8 +123,10 @@ def _begin(family: Family, patience: float, pause: Callable[[float], None]) -> B
     if seen.building is not None:
         try:
             family.fit(seen.building)
-        except ConfigurationError:  # it was to be of another model: begin anew
-            pass
+        except ConfigurationError:
+            # It was begun for another model or other words, and answers nobody yet: what is
+            # wanted now is what the settings say, so it is left and a fresh one begun.
+            log.info("rebuild begins anew", index=family.kind, left=seen.building)
         else:
             generation, reached = seen.building, seen.reached
             log.info("rebuild goes on", index=family.kind, reached=reached)
