@@ -6,29 +6,33 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 import stamina
 
-from analect.client import calls
-from analect.client.calls import Call, Moment
+from analect.client.calls import Call
+from analect.client.events import EventStream
 from analect.client.options import Counters, Options, Unaccepted
-from analect.client.sync import (
-    PAGE,
-    T,
-    Writing,
-    address_of,
+from analect.client.reading import Reading
+from analect.client.transport import (
+    PAUSE,
+    Delivery,
+    answer,
     request_of,
-    wall_clock,
-    write_params,
+    retry_delay,
+    tail_request,
+    translating,
 )
-from analect.client.transport import Delivery, answer, retry_delay, translating
+from analect.client.wire import error_of
+from analect.client.writing import Writing, address_of, wall_clock, write_params
 from analect.model.errors import Overloaded
 from analect.model.ids import Clock, RandomBytes
 
+T = TypeVar("T")
 
-class AsyncClient:
+
+class AsyncClient(Reading[Awaitable[dict[str, Any]], AsyncIterator[dict[str, Any]]]):
     """As :class:`~analect.client.sync.Client`, for an event loop.
 
     Records are queued at once and sent by the same background thread; only a full queue makes
@@ -114,99 +118,21 @@ class AsyncClient:
         """What became of the queued records so far."""
         return self._writing.outgoing.counters
 
-    async def feedback(self, record_id: str, **said: Any) -> dict[str, Any]:
-        """Say later what a record was worth: ``rating``, ``score``, ``label`` or ``comment``."""
-        return await self._call(calls.feedback(record_id, said))
-
-    # -- reading ---------------------------------------------------------------------------
-
-    async def get(self, record_id: str) -> dict[str, Any]:
-        """One record."""
-        return await self._call(calls.get(record_id))
-
-    def list(
-        self,
-        *,
-        tags: Sequence[str] = (),
-        dimensions: Mapping[str, str] | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        page_size: int = PAGE,
-        **where: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Every record that passes, newest first, a page at a time as they are asked for."""
-        where_ = calls.filters(where, tags=tags, dimensions=dimensions, since=since, until=until)
-        return self._pages(calls.listing(where_, page_size))
-
-    def thread(self, thread_id: str, *, page_size: int = PAGE) -> AsyncIterator[dict[str, Any]]:
-        """A conversation in order."""
-        return self._pages(calls.thread(thread_id, page_size))
-
-    async def search(
-        self,
-        query: str,
-        *,
-        tags: Sequence[str] = (),
-        dimensions: Mapping[str, str] | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        options: Mapping[str, Any] | None = None,
-        **where: Any,
-    ) -> dict[str, Any]:
-        """One page of hits; ``options`` are ``mode``, ``limit``, ``cursor``, ``explain`` and
-        ``after``.
+    async def tail(self, after: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Changes as they happen, until the caller stops; goes on where it was when the server
+        ends the stream.
         """
-        where_ = calls.filters(where, tags=tags, dimensions=dimensions, since=since, until=until)
-        return await self._call(calls.search(query, where_, options or {}))
-
-    async def related(self, record_id: str, *, depth: int = 1, limit: int = 100) -> dict[str, Any]:
-        """What a record is related to: ``nodes`` and ``edges``."""
-        return await self._call(calls.related(record_id, depth, limit))
-
-    async def changes(self, after: str | None = None, *, limit: int = PAGE) -> dict[str, Any]:
-        """A page of everything once, in commit order; ``next`` says where to go on."""
-        return await self._call(calls.changes(after, limit))
-
-    async def status(self) -> dict[str, Any]:
-        """What an operator wants to see."""
-        return await self._call(calls.status())
-
-    # -- documents -------------------------------------------------------------------------
-
-    async def put_document(
-        self,
-        kind: str,
-        document_id: str,
-        body: Any,
-        *,
-        expected_version: int | None = None,
-        **said: Any,
-    ) -> dict[str, Any]:
-        """Save a new version; ``owner``, ``status`` and ``expires_at`` may be said."""
-        return await self._call(calls.put_document(kind, document_id, body, said, expected_version))
-
-    async def get_document(
-        self, kind: str, document_id: str, version: int | None = None
-    ) -> dict[str, Any]:
-        """The latest version, or the one asked for."""
-        return await self._call(calls.get_document(kind, document_id, version))
-
-    def list_documents(
-        self,
-        kind: str,
-        *,
-        owner: str | None = None,
-        status: str | None = None,
-        page_size: int = PAGE,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Documents of a kind, newest change first."""
-        return self._pages(calls.list_documents(kind, owner, status, page_size))
-
-    async def delete_document(
-        self, kind: str, document_id: str, expected_version: int | None = None
-    ) -> None:
-        """Forget a document and every version of it."""
-        await self._call(calls.delete_document(kind, document_id, expected_version))
+        while True:
+            events = EventStream()
+            with translating(self._address.url):
+                async with self._http.stream(**tail_request(after)) as stream:
+                    if not stream.is_success:
+                        raise error_of(stream.status_code, stream.headers, await stream.aread())
+                    async for chunk in stream.aiter_bytes():
+                        for event_id, data in events.feed(chunk):
+                            after = event_id or after
+                            yield data
+            await asyncio.sleep(PAUSE)
 
     # -- inside ----------------------------------------------------------------------------
 

@@ -10,11 +10,15 @@ from typing import Any
 import httpx
 import structlog
 
+from analect.client.calls import Call
 from analect.client.wire import Entry, decode, error_of
 from analect.model.errors import AnalectError, ConfigurationError, StoreUnavailable, TransientError
 from analect.model.record import Rejection
 
 log = structlog.get_logger(__name__)
+
+PAUSE = 1.0
+"""Seconds before a stream that ended is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,25 @@ def answer(response: httpx.Response) -> dict[str, Any]:
             return found
         raise TransientError("the answer is not Analect's: is this its address?")
     raise error_of(response.status_code, response.headers, response.content)
+
+
+def request_of(call: Call) -> dict[str, Any]:
+    """Arguments of httpx's ``request``."""
+    said: dict[str, Any] = {
+        "method": call.method,
+        "url": call.path,
+        "params": list(call.params),
+        "headers": dict(call.headers),
+    }
+    return said if call.body is None else said | {"json": call.body}
+
+
+def tail_request(after: str | None) -> dict[str, Any]:
+    """Arguments of httpx's ``stream`` for what happens behind ``after``, or from now on."""
+    headers = {"accept": "text/event-stream"}
+    if after is not None:
+        headers["last-event-id"] = after
+    return {"method": "GET", "url": "/v1/tail", "headers": headers, "timeout": None}
 
 
 class Poster:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import signature
 
 import pytest
 
 from analect.client import AsyncClient, Client, Options
-from analect.client.sync import events
+from analect.client.events import EventStream
 from analect.client.wire import entry_of, error_of, retry_after
 from analect.model.errors import (
     ConfigurationError,
@@ -363,7 +365,17 @@ def test_events_are_split_at_line_feeds_only():
         'xt": "one\u2028two"}\n\n'.encode(),
         b"id: c2\r\ndata: {}\r\n\r\n",
     )
-    assert list(events(iter(stream))) == [("c1", {"text": "one\u2028two"}), ("c2", {})]
+    events = EventStream()
+    found = [event for chunk in stream for event in events.feed(chunk)]
+    assert found == [("c1", {"text": "one\u2028two"}), ("c2", {})]
+
+
+def test_both_clients_are_asked_in_the_same_words():
+    def words(client):
+        names = [name for name in dir(client) if not name.startswith("_") and name != "counters"]
+        return {name: list(signature(getattr(client, name)).parameters) for name in names}
+
+    assert words(Client) == words(AsyncClient)
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -540,6 +552,18 @@ def test_everything_through_a_real_server(real):
             client.get("0197c0a1-e07b-7000-8000-000000000001")
         with pytest.raises(InvalidInput):
             next(client.list(colour="red"))
+
+    async def from_an_event_loop():
+        async with AsyncClient(real.url) as client, aclosing(client.tail(seen["next"])) as tail:
+            page = await client.list_page(limit=1, tags=["a b"])
+            hits = await client.search("Zauberwürfel", mode="hybrid", limit=1)
+            assert hits["items"][0]["record"]["id"] == delivery.ids[0]
+            assert page["items"][0]["id"] == max(ids)
+            new = await client.record(input="later")
+            assert await client.flush(20)
+            return new == (await anext(tail))["id"]
+
+    assert asyncio.run(from_an_event_loop())
 
 
 def test_documents_through_a_real_server(real):

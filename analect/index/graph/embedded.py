@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
-from analect.index.generations import Fixed, Generations
+from analect.index.filed import FiledIndex
 from analect.index.graph import walk
 from analect.index.graph.file import GraphFile
 from analect.index.graph.parts import entry_of
@@ -18,22 +16,14 @@ from analect.model.ids import RecordId
 from analect.model.query import Subgraph
 
 
-class EmbeddedGraphIndex:
-    """A :class:`~analect.index.protocols.GraphIndex` in a folder. One process may write while
-    others ask.
-
-    Nothing is read before the first use: a damaged file makes every method but ``rebuilding`` and
-    ``close`` raise ``Corrupt``.
-    """
+class EmbeddedGraphIndex(FiledIndex[GraphFile]):
+    """A :class:`~analect.index.protocols.GraphIndex` in a folder."""
 
     def __init__(self, folder: Path) -> None:
         def open_file(stem: Path, create: bool) -> GraphFile:
             return GraphFile(stem, create=create)
 
-        self._files: Generations[GraphFile] | Fixed[GraphFile] = Generations(
-            folder, NAME, open_file
-        )
-        self._filling = False
+        super().__init__(folder, NAME, open_file)
 
     def upsert(self, records: Sequence[GraphRecord]) -> list[ItemFailure]:
         """Add or replace; none is ever refused."""
@@ -41,10 +31,6 @@ class EmbeddedGraphIndex:
         if entries:
             self._files.write(lambda file, _: file.upsert(entries, filling=self._filling))
         return []
-
-    def delete(self, ids: Sequence[RecordId]) -> None:
-        """Forget these records (absent ones are fine), and the nodes only they were related to."""
-        self._files.write(lambda file, building: file.delete(ids, building=building))
 
     def related(self, record_id: RecordId, depth: int, limit: int) -> Subgraph:
         """Breadth-first from a record, at most ``depth`` hops and ``limit`` nodes.
@@ -85,55 +71,3 @@ class EmbeddedGraphIndex:
         """The tags on the most records, and on how many."""
         with self._files.present() as file, file.reading() as reader:
             return [(hub.key, hub.uses) for hub in reader.top("tag", limit)]
-
-    def count(self) -> int:
-        """How many records it holds."""
-        with self._files.present() as file:
-            return file.count()
-
-    def entries(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
-        """(id, content hash) of every record in id order."""
-        with self._files.present() as file:
-            yield from file.entries(after)
-
-    def purge(self) -> None:
-        """Copy what is left into a fresh file and remove the old one.
-
-        Raises:
-            EngineUnavailable: the index is being rebuilt.
-        """
-        if isinstance(self._files, Fixed):
-            return  # nothing but what was put in is in a fresh one
-        with self._files.present() as old, self._files.rebuilding() as fresh:
-            fresh.copy_from(old)
-            fresh.finish()
-
-    @contextmanager
-    def rebuilding(self) -> Iterator[Self]:
-        """A fresh index that replaces this one, in all processes, when the block ends well.
-
-        Raises:
-            EngineUnavailable: it is being rebuilt already.
-        """
-        if isinstance(self._files, Fixed):
-            raise TypeError("an index that is being built cannot be rebuilt")
-        with self._files.rebuilding() as file:
-            fresh = object.__new__(type(self))
-            fresh._files = Fixed(file)
-            fresh._filling = True
-            yield fresh
-            file.finish()
-
-    def check(self) -> None:
-        """Read everything.
-
-        Raises:
-            Corrupt: something is damaged.
-        """
-        with self._files.present() as file:
-            file.check()
-
-    def close(self) -> None:
-        """Release files."""
-        if isinstance(self._files, Generations):
-            self._files.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from analect.index.opensearch.building import Build, building
 from analect.index.opensearch.engine import Refused
@@ -22,17 +23,83 @@ _LIVE = {"query": {"bool": {"must_not": [{"exists": {"field": DELETED}}]}}}
 
 
 class Kept:
-    """The generation that answers; with ``build``, the one that is being filled."""
+    """An index in OpenSearch: the generation that answers, or one that is being filled."""
 
-    def __init__(
-        self, family: Family, purge_seconds: float = PATIENCE_SECONDS, build: Build | None = None
-    ) -> None:
+    def __init__(self, family: Family, purge_seconds: float = PATIENCE_SECONDS) -> None:
         self._family = family
         self._purge_seconds = purge_seconds
-        self._build = build
-        self.writer = Writer(family, filling=None if build is None else build.generation)
+        self._build: Build | None = None
+        self._writer = Writer(family, filling=None)
 
-    def search(self, body: dict[str, Any]) -> list[IndexHit]:
+    def delete(self, ids: Sequence[RecordId]) -> None:
+        """Forget these records (absent ones are fine), also what is under way of them."""
+        self._writer.delete(ids)
+
+    def count(self) -> int:
+        """How many records it holds, as far as they can be searched."""
+        self._ready()
+        answer = self._family.engine.request(
+            "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
+        )
+        return int(answer["count"])
+
+    def entries(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
+        """(id, content hash) of every record in id order, in bounded memory."""
+        return entries(self._family, None if self._build is None else self._build.generation, after)
+
+    def purge(self) -> None:
+        """Leave no byte of what deleted records held in any file; takes up to half a minute. A
+        fresh index holds nothing to purge.
+
+        Raises:
+            EngineUnavailable: some is left still; purge again.
+        """
+        if self._build is None:
+            self._family.check_server()
+            purge(self._family, self._purge_seconds)
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[Self]:
+        """A fresh index to fill, or one that an interrupted rebuild left half filled.
+
+        Raises:
+            Conflict: another process is rebuilding it.
+        """
+        if self._build is not None:
+            raise TypeError("an index that is being built cannot be rebuilt")
+        with building(self._family) as build:
+            fresh = copy(self)
+            writer = Writer(self._family, filling=build.generation)
+            vars(fresh).update(_build=build, _writer=writer)
+            yield fresh
+
+    def reached(self) -> RecordId | None:
+        """Of a fresh index: everything up to this id is in already."""
+        return None if self._build is None else self._build.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh index: everything up to this id is in."""
+        if self._build is not None:
+            self._build.reach(record_id)
+
+    def drop_month(self, month: str) -> None:
+        """Forget every record of ``YYYY-MM`` at once."""
+        ending = f"-{month.replace('-', '.')}"
+        for name in self._family.names():
+            if name.endswith(ending):
+                self._family.forget(name)
+
+    def check(self) -> None:
+        """Whether the server and the index are as they should be, and of this model."""
+        state = self._family.state()
+        self._family.fit(state.current)
+        self._family.align()
+
+    def close(self) -> None:
+        """Close the server's connections."""
+        self._family.engine.close()
+
+    def _found(self, body: dict[str, Any]) -> list[IndexHit]:
         """Ids and scores, as ordered."""
         self._ready()
         # Months are compared with each other: words count by how rare they are in all of them.
@@ -52,58 +119,6 @@ class Kept:
                 raise InvalidQuery("OpenSearch cannot read this question", field="q") from error
             raise EngineUnavailable(str(error)) from error
         return hits(answer)
-
-    def count(self) -> int:
-        """How many records it holds, as far as they can be searched."""
-        self._ready()
-        answer = self._family.engine.request(
-            "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
-        )
-        return int(answer["count"])
-
-    def entries(self, after: RecordId | None) -> Iterator[tuple[RecordId, bytes]]:
-        """In id order."""
-        return entries(self._family, None if self._build is None else self._build.generation, after)
-
-    def purge(self) -> None:
-        """Of every generation; a fresh one holds nothing to purge."""
-        if self._build is None:
-            self._family.check_server()
-            purge(self._family, self._purge_seconds)
-
-    @contextmanager
-    def rebuilding(self) -> Iterator[Kept]:
-        """A fresh generation."""
-        if self._build is not None:
-            raise TypeError("an index that is being built cannot be rebuilt")
-        with building(self._family) as build:
-            yield Kept(self._family, self._purge_seconds, build)
-
-    def reached(self) -> RecordId | None:
-        """How far a fresh one is filled."""
-        return None if self._build is None else self._build.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """How far a fresh one is filled now."""
-        if self._build is not None:
-            self._build.reach(record_id)
-
-    def drop_month(self, month: str) -> None:
-        """Of every generation."""
-        ending = f"-{month.replace('-', '.')}"
-        for name in self._family.names():
-            if name.endswith(ending):
-                self._family.forget(name)
-
-    def check(self) -> None:
-        """Server, fields, model, alias."""
-        state = self._family.state()
-        self._family.fit(state.current)
-        self._family.align()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._family.engine.close()
 
     def _ready(self) -> None:
         if self._build is None:

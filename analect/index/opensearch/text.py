@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from analect.index.opensearch.engine import OpenSearch
 from analect.index.opensearch.family import Family
@@ -22,7 +21,7 @@ from analect.model.query import RecordFilter
 KIND = "text"
 
 
-class OpenSearchTextIndex:
+class OpenSearchTextIndex(Kept):
     """Implements :class:`~analect.index.protocols.TextIndex`, for any number of processes.
 
     What is written is found after ``search.refresh_seconds``. Ranking is BM25 over all months.
@@ -37,11 +36,11 @@ class OpenSearchTextIndex:
     def __init__(
         self, engine: OpenSearch, clock: Clock, *, purge_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        self._kept = Kept(Family(engine, KIND, text_fields(), meta(), clock), purge_seconds)
+        super().__init__(Family(engine, KIND, text_fields(), meta(), clock), purge_seconds)
 
     def upsert(self, documents: Sequence[TextDocument]) -> list[ItemFailure]:
         """Add or replace; returns what was refused, item by item."""
-        return self._kept.writer.put(
+        return self._writer.put(
             [
                 item(
                     one.facets.id,
@@ -60,60 +59,8 @@ class OpenSearchTextIndex:
         Raises:
             InvalidQuery: nothing to look for, or a filter by an unknown number.
         """
-        return self._kept.search(by_words(parse(query), where, limit, after))
+        return self._found(by_words(parse(query), where, limit, after))
 
     def highlight(self, query: str, text: str, snippets: int = 3) -> tuple[str, ...]:
         """HTML-escaped snippets of ``text`` with matches in ``<em>``."""
         return highlighted(parse(query), text, snippets)
-
-    @contextmanager
-    def rebuilding(self) -> Iterator[OpenSearchTextIndex]:
-        """A fresh index to fill, or one that an interrupted rebuild left half filled.
-
-        Raises:
-            Conflict: another process is rebuilding it.
-        """
-        with self._kept.rebuilding() as kept:
-            fresh = object.__new__(type(self))
-            fresh._kept = kept
-            yield fresh
-
-    def delete(self, ids: Sequence[RecordId]) -> None:
-        """Forget these records (absent ones are fine), also what is under way of them."""
-        self._kept.writer.delete(ids)
-
-    def purge(self) -> None:
-        """Leave no byte of what deleted records held in any file; takes up to half a minute.
-
-        Raises:
-            EngineUnavailable: some is left still; purge again.
-        """
-        self._kept.purge()
-
-    def count(self) -> int:
-        """How many records it holds."""
-        return self._kept.count()
-
-    def entries(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
-        """(id, content hash) of every record in id order, in bounded memory."""
-        return self._kept.entries(after)
-
-    def reached(self) -> RecordId | None:
-        """Of a fresh index: everything up to this id is in already."""
-        return self._kept.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """Of a fresh index: everything up to this id is in."""
-        self._kept.reach(record_id)
-
-    def drop_month(self, month: str) -> None:
-        """Forget every record of ``YYYY-MM`` at once."""
-        self._kept.drop_month(month)
-
-    def check(self) -> None:
-        """Whether the server and the index are as they should be."""
-        self._kept.check()
-
-    def close(self) -> None:
-        """Close the server's connections."""
-        self._kept.close()
