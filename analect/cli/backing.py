@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from analect.settings import Settings
 
-Keep = Annotated[int, typer.Option(min=0)]
+Keep = Annotated[int, typer.Option(min=0, help="So many of these are kept.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from analect.model.errors import InvalidInput
 _FINAL = "final"
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Target = Annotated[str, typer.Argument(metavar="ID")]
+Target = Annotated[str, typer.Argument(metavar="ID", help="As you know it.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
 import typer
 
-from analect.cli.filters import (
-    Kind,
-    Project,
-    Service,
-    Since,
-    Success,
-    Tags,
-    Until,
-    Where,
-    record_filter,
-)
+from analect.cli.filters import filtered
 from analect.cli.session import TERMINAL, Session, command, need_store, say
 from analect.model.errors import InvalidInput
+from analect.model.query import RecordFilter
 
 _STANDARD = "-"
 
@@ -34,7 +26,7 @@ OnConflict = Literal["skip", "replace", "error"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "export")(export)
+    command(app, "export")(filtered(export))
     command(app, "import")(import_file)
 
 
@@ -53,14 +45,7 @@ def export(
             help="Everything of one person, documents too; - reads the name from standard input.",
         ),
     ] = None,
-    kind: Kind = None,
-    service: Service = None,
-    project: Project = None,
-    success: Success = None,
-    tags: Tags = None,
-    where: Where = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: RecordFilter,
 ) -> None:
     """Write records to a file, which appears whole or not at all.
 
@@ -74,17 +59,8 @@ def export(
     if target is None and (chosen == "parquet" or subject is not None or session.json):
         raise typer.BadParameter("Parquet, --subject and --json need a file", param_hint="FILE")
     person = _standard_line() if subject == _STANDARD else subject
-    wanted = record_filter(
-        subject=person,
-        kind=kind,
-        service=service,
-        project=project,
-        success=success,
-        tags=tags,
-        where=where,
-        since=since,
-        until=until,
-    )
+    if person is not None:
+        wanted = replace(wanted, equals={**wanted.equals, "subject": person})
     done: dict[str, Any] = {"format": chosen, "file": None if target is None else str(target)}
     with session.service() as analect, session.out.progress("exporting") as progress:
         records = analect.export(wanted)
@@ -127,9 +103,9 @@ def import_file(
         bool, typer.Option("--restart", help="Begin at the first line, not where it stopped.")
     ] = False,
 ) -> None:
-    """Read records from a file; an interrupted import goes on where it stopped.
+    """Read records from a file.
 
-    A line that is stored already is a duplicate. Refused lines are named, the others stored; the
+    An interrupted import goes on where it stopped. A line that is stored already is a duplicate. Refused lines are named, the others stored; the
     exit code is then 4.
     """
     from analect.sources.exchange import format_of

@@ -1,10 +1,12 @@
-"""The filter options that list, search and export share."""
+"""The options that say which records: list, search and export share them."""
 
 from __future__ import annotations
 
+import inspect
 import re
 import time
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -53,15 +55,53 @@ Where = Annotated[
     typer.Option(
         "--where",
         metavar="FIELD=VALUE",
-        help="A field has this value (thread_id, process_id, role, ...); dim.NAME for a dimension.",
+        help="A field has this value (process_id, role, name, ...); dim.NAME for a dimension.",
     ),
 ]
-Kind = Annotated[str | None, typer.Option("--kind", help="Of this kind.")]
-Project = Annotated[str | None, typer.Option("--project", help="Of this project.")]
-Service = Annotated[str | None, typer.Option("--service", help="Of this service.")]
 Success = Annotated[
     bool | None, typer.Option("--success/--failed", help="Only what went well, or did not.")
 ]
+
+
+def _of(option: str) -> Any:
+    return Annotated[str | None, typer.Option(f"--{option}", help=f"Of this {option}.")]
+
+
+_OPTIONS: dict[str, Any] = {
+    "kind": _of("kind"),
+    "thread_id": _of("thread"),
+    "session_id": _of("session"),
+    "service": _of("service"),
+    "project": _of("project"),
+    "environment": _of("environment"),
+    "model": _of("model"),
+    "status": _of("status"),
+    "success": Success,
+    "tags": Tags,
+    "where": Where,
+    "since": Since,
+    "until": Until,
+}
+
+
+def filtered(body: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these options; it hears of them as ``wanted``, a
+    :class:`~analect.model.query.RecordFilter`.
+    """
+
+    def run(*given: Any, **named: Any) -> None:
+        said = {name: named.pop(name) for name in _OPTIONS}
+        body(*given, wanted=record_filter(**said), **named)
+
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=one)
+        for name, one in _OPTIONS.items()
+    ]
+    own = inspect.signature(body, eval_str=True).parameters.values()
+    others = [parameter for parameter in own if parameter.name != "wanted"]
+    run.__doc__, run.__name__ = body.__doc__, body.__name__
+    vars(run)["__signature__"] = inspect.Signature([*others, *options])
+    return run
 
 
 def record_filter(
@@ -71,7 +111,6 @@ def record_filter(
     until: Micros | None = None,
     where: list[str] | None = None,
     success: bool | None = None,
-    tier: str | None = None,
     **equals: str | None,
 ) -> RecordFilter:
     """The filter that the options say."""
@@ -97,5 +136,4 @@ def record_filter(
         success=success,
         since=since,
         until=until,
-        tier=tier,
     )

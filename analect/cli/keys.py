@@ -128,7 +128,10 @@ def reveal(
     token: Annotated[str, typer.Argument(help="A pseudonym, such as <email:0123456789abcdef>.")],
     actor: Annotated[str, typer.Option("--actor", help="Who looks, for the log of accesses.")],
 ) -> None:
-    """Show the value behind a pseudonym, where the vault keeps it; the look is logged."""
+    """Show the value behind a pseudonym.
+
+    Where the vault keeps it (`privacy.vault`); the look is logged.
+    """
     need_store(session, "look into the vault of")
     with session.service() as service:
         session.out.value({"token": token, "value": service.reveal(token, actor)})

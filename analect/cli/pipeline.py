@@ -79,7 +79,10 @@ def work(
 
 
 def sweep(session: Session) -> None:
-    """Give back what workers held too long and what the queue lost, once."""
+    """Give work back, once, that was lost on its way.
+
+    What workers held too long, and what the queue's server forgot.
+    """
     from analect_processors import processes
 
     session.quiet_logs()

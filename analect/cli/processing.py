@@ -50,7 +50,10 @@ def process(
         typer.Option("--resume", metavar="NAME", help="Let it go on.", show_default=False),
     ] = None,
 ) -> None:
-    """Process what waits (indexing), then stop; or pause and resume a processor."""
+    """Process what waits (indexing), then stop.
+
+    Or pause a processor, or let it go on.
+    """
     need_store(session, "process")
     if pause is not None or resume is not None:
         _switch(session, pause, resume)
@@ -122,7 +125,9 @@ def daemon(
     interval: Annotated[
         float, typer.Option("--interval", min=0.05, help="Seconds between looks.")
     ] = 5.0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = _STEP,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Records at a time.")
+    ] = _STEP,
     once: Annotated[bool, typer.Option("--once", help="One look, then stop.")] = False,
     show_status: Annotated[
         bool, typer.Option("--status", help="Say whether a daemon runs, and stop.")

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from typing import Annotated, Literal
 
 import typer
 
-from analect.cli.filters import (
-    Kind,
-    Project,
-    Service,
-    Since,
-    Success,
-    Tags,
-    Until,
-    Where,
-    record_filter,
-)
+from analect.cli.filters import filtered
 from analect.cli.output import brief, text_of
 from analect.cli.reader import Flat, Listing
 from analect.cli.session import Session, command
-from analect.model.query import MAX_LIMIT, PageRequest, SearchRequest
+from analect.model.query import MAX_LIMIT, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import PAYLOAD_FIELDS
 
 _COLUMNS = {"id": "id", "when": "when", "kind": "kind", "what": "what", "summary": "summary"}
@@ -35,10 +26,10 @@ Tier = Literal["hot", "warm", "cold"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "list", remote=True)(list_records)
+    command(app, "list", remote=True)(filtered(list_records))
     command(app, "show", remote=True)(show)
     command(app, "thread", remote=True)(thread)
-    command(app, "search", remote=True)(search)
+    command(app, "search", remote=True)(filtered(search))
     command(app, "related", remote=True)(related)
     command(app, "tail", remote=True)(tail)
 
@@ -46,45 +37,21 @@ def register(app: typer.Typer) -> None:
 def list_records(
     session: Session,
     *,
-    kind: Kind = None,
-    thread_id: Annotated[str | None, typer.Option("--thread", help="Of this thread.")] = None,
-    session_id: Annotated[str | None, typer.Option("--session", help="Of this session.")] = None,
-    service: Service = None,
-    project: Project = None,
-    environment: Annotated[str | None, typer.Option("--environment")] = None,
-    model: Annotated[str | None, typer.Option("--model")] = None,
-    status: Annotated[str | None, typer.Option("--status")] = None,
-    success: Success = None,
-    tags: Tags = None,
-    where: Where = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: RecordFilter,
     tier: Annotated[
         Tier | None, typer.Option("--tier", help="Of this tier; cold needs --from and --to.")
     ] = None,
-    oldest_first: Annotated[bool, typer.Option("--oldest-first")] = False,
+    oldest_first: Annotated[
+        bool, typer.Option("--oldest-first", help="The other way round.")
+    ] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> None:
     """List records, newest first."""
-    wanted = record_filter(
-        kind=kind,
-        thread_id=thread_id,
-        session_id=session_id,
-        service=service,
-        project=project,
-        environment=environment,
-        model=model,
-        status=status,
-        success=success,
-        tags=tags,
-        where=where,
-        since=since,
-        until=until,
-        tier=tier,
-    )
     with session.reader() as reader:
-        found = reader.page(wanted, PageRequest(limit, cursor, descending=not oldest_first))
+        found = reader.page(
+            replace(wanted, tier=tier), PageRequest(limit, cursor, descending=not oldest_first)
+        )
     if session.json:
         session.out.value({"items": found.items, "next": found.next})
         return
@@ -129,29 +96,15 @@ def search(
     *,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Words, or what is meant.")],
     mode: Annotated[Mode, typer.Option("--mode", help="By words, meaning, or both.")] = "text",
-    kind: Kind = None,
-    service: Service = None,
-    project: Project = None,
-    success: Success = None,
-    tags: Tags = None,
-    where: Where = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: RecordFilter,
     explain: Annotated[bool, typer.Option("--explain", help="Each score by its parts.")] = False,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> None:
-    """Find records: words (all must be there), "a phrase", prefix*, -without."""
-    wanted = record_filter(
-        kind=kind,
-        service=service,
-        project=project,
-        success=success,
-        tags=tags,
-        where=where,
-        since=since,
-        until=until,
-    )
+    """Find records by words, by meaning, or by both.
+
+    All words must be there; "a phrase", prefix*, -without and `a OR b` work.
+    """
     request = SearchRequest(query, mode, wanted, limit, cursor, explain)
     with session.reader() as reader:
         found = reader.search(request)
@@ -167,9 +120,14 @@ def related(
     session: Session,
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The record's id.")],
     depth: Annotated[int, typer.Option("--depth", min=1, max=5, help="Hops.")] = 1,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=MAX_LIMIT)] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="At most so many nodes.")
+    ] = 100,
 ) -> None:
-    """Show what a record is related to: threads, sessions, tags and other records."""
+    """Show what a record is related to.
+
+    Threads, sessions, tags and other records, with the records they come from.
+    """
     with session.reader() as reader:
         found = reader.related(record_id, depth, limit)
     if session.json:

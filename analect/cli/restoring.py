@@ -69,9 +69,9 @@ def restore(
         Path | None, typer.Option("--data", help="Where a server's files go, of pgbackrest:STANZA.")
     ] = None,
 ) -> None:
-    """Restore a backup into an empty database or a new home, and make its indexes again.
+    """Restore a backup into an empty database or a new home.
 
-    What was erased since stays erased: the key ring decides.
+    Its indexes are made again. What was erased since stays erased: the key ring decides.
     """
     if backup is not None and to is not None:
         raise typer.BadParameter("say --id or --to, not both", param_hint="--to")
@@ -123,9 +123,9 @@ def drill(
     backup: Id = None,
     scratch: Scratch = None,
 ) -> None:
-    """Restore a backup into a scratch file, read payloads from it, throw it away.
+    """Prove a backup: restore it into a scratch file, and read it.
 
-    A backup whose drill passed is VERIFIED. `recovery` is the time it took in seconds (RTO),
+    The file is thrown away. A backup whose drill passed is VERIFIED. `recovery` is the time it took in seconds (RTO),
     `age` how old the data is in seconds (RPO).
     """
     session.quiet_logs()

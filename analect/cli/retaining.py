@@ -73,9 +73,9 @@ def run(session: Session, policy: Policies = None) -> None:
 
 
 def archive(session: Session, policy: Policies = None) -> None:
-    """The daily job: retention, expired documents, summaries, a check of files, a report.
+    """The daily job: let records age, tidy up, check files, report.
 
-    Exit code 4 when a file is damaged; exit code 3 while a retention run is at it.
+    Retention, expired documents, summaries. Exit code 4 when a file is damaged; exit code 3 while a retention run is at it.
     """
     need_store(session, "archive")
     with session.service() as service, session.out.progress("archive") as progress:

@@ -60,7 +60,10 @@ def verify(
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
 ) -> None:
-    """Compare the indexes with the truth; exit code 4 when they differ and are not mended."""
+    """Compare the indexes with the truth.
+
+    Exit code 4 when they differ and are not mended.
+    """
     need_store(session, "verify")
     index = index or chosen
     with session.service() as service:

@@ -203,7 +203,10 @@ def components(*, with_keys: bool) -> Schema:
 
 
 def _schemas() -> dict[str, Schema]:
-    any_json: Schema = {"description": "Text or JSON."}
+    return {**_of_records(), **_of_searches(), **_of_judgements(), **_of_documents(), **_PROBLEM}
+
+
+def _of_records() -> dict[str, Schema]:
     said = _record_fields()
     record = {
         **said,
@@ -213,13 +216,6 @@ def _schemas() -> dict[str, Schema]:
         "tier": {"type": "string"},
     }
     required = ["id", "kind", "occurred_at", "received_at"]
-    strings: Schema = {"type": "array", "items": {"type": "string"}}
-    hit = {
-        "record": ref("Record"),
-        "score": {"type": "number"},
-        "highlights": strings,
-        "explanation": {"type": "object", "additionalProperties": {"type": "number"}},
-    }
     return {
         "NewRecord": {"type": "object", "properties": said, "additionalProperties": False},
         "Record": {"type": "object", "required": required, "properties": record},
@@ -246,6 +242,17 @@ def _schemas() -> dict[str, Schema]:
                 "record": ref("Record"),
             },
         },
+    }
+
+
+def _of_searches() -> dict[str, Schema]:
+    hit = {
+        "record": ref("Record"),
+        "score": {"type": "number"},
+        "highlights": {"type": "array", "items": {"type": "string"}},
+        "explanation": {"type": "object", "additionalProperties": {"type": "number"}},
+    }
+    return {
         "SearchPage": {
             "type": "object",
             "required": ["items", "next", "degraded"],
@@ -262,6 +269,11 @@ def _schemas() -> dict[str, Schema]:
             truncated={"type": "boolean"},
         ),
         "TagCount": _object(tag=_TEXT, records={"type": "integer"}),
+    }
+
+
+def _of_judgements() -> dict[str, Schema]:
+    return {
         "Feedback": {
             "type": "object",
             "minProperties": 1,
@@ -273,6 +285,7 @@ def _schemas() -> dict[str, Schema]:
                 "comment": {"type": "string"},
             },
         },
+        "FeedbackStored": _object(id=_UUID),
         "Annotation": {
             "type": "object",
             "required": ["processor", "processor_version", "name"],
@@ -285,7 +298,12 @@ def _schemas() -> dict[str, Schema]:
                 "confidence": {"type": "number"},
             },
         },
-        "FeedbackStored": _object(id=_UUID),
+    }
+
+
+def _of_documents() -> dict[str, Schema]:
+    any_json: Schema = {"description": "Text or JSON."}
+    return {
         "Document": {
             "type": "object",
             "required": ["kind", "id", "version", "created_at", "updated_at", "body"],
@@ -311,19 +329,23 @@ def _schemas() -> dict[str, Schema]:
                 "expires_at": _TIME,
             },
         },
-        "Problem": {
-            "type": "object",
-            "required": ["type", "title", "status", "detail", "code"],
-            "properties": {
-                "type": {"type": "string"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "code": {"type": "string"},
-                "field": {"type": "string"},
-            },
-        },
     }
+
+
+_PROBLEM: dict[str, Schema] = {
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "field": {"type": "string"},
+        },
+    },
+}
 
 
 def _object(**properties: Schema) -> Schema:

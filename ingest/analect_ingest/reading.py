@@ -27,15 +27,12 @@ class Reading:
 
     def mount(self, app: FastAPI) -> None:
         """Add the routes."""
+        self._mount_records(app)
+        self._mount_lists(app)
+        self._mount_searches(app)
+
+    def _mount_records(self, app: FastAPI) -> None:
         record_id = parameters(path="id")
-        app.get(
-            "/v1/records",
-            **operation(
-                "List records by any filter, newest first",
-                parameters=[*FILTERS, *parameters("order", "tier", "limit", "cursor")],
-                ok=items_of("Record"),
-            ),
-        )(self.list)
         app.get(
             "/v1/records/{id}",
             **operation("Read one record", parameters=record_id, ok=ref("Record"), errors=(404,)),
@@ -69,11 +66,21 @@ class Reading:
                 errors=(404, 422),
             ),
         )(self.feedback)
+
+    def _mount_lists(self, app: FastAPI) -> None:
+        app.get(
+            "/v1/records",
+            **operation(
+                "List records by any filter, newest first",
+                parameters=[*FILTERS, *parameters("order", "tier", "limit", "cursor")],
+                ok=items_of("Record"),
+            ),
+        )(self.list)
         app.get(
             "/v1/threads/{id:path}",
             **operation(
                 "Read a conversation in order",
-                parameters=[*record_id, *parameters("tier", "limit", "cursor")],
+                parameters=[*parameters(path="id"), *parameters("tier", "limit", "cursor")],
                 ok=items_of("Record"),
                 errors=(404,),
             ),
@@ -86,6 +93,8 @@ class Reading:
                 ok=items_of("Change"),
             ),
         )(self.changes)
+
+    def _mount_searches(self, app: FastAPI) -> None:
         app.get(
             "/v1/search",
             **operation(

@@ -61,6 +61,8 @@ def test_every_command_speaks_json_and_has_a_sentence(words):
     assert {"--json", "--home", "--debug"} <= options
     assert one.help
     assert one.help.rstrip().endswith(".")
+    assert " " in words or "..." not in one.get_short_help_str(66)  # as `analect` shows it
+    assert [p.name for p in one.params if not p.help] == []
 
 
 def test_a_person_is_never_an_argument():
