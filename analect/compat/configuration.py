@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -28,7 +29,9 @@ _DEFAULTS = {
 }
 """Name of an argument -> the field it says of every record that does not say otherwise."""
 _ENGINES = ("qdrant_", "neo4j_", "redis_", "faiss_", "elasticsearch_", "opensearch_")
-"""Arguments for engines that the store has built in: taken, and without effect."""
+"""What further arguments for engines begin with: taken, and without effect."""
+_SECRET = ("password", "api_key", "url")
+"""How settings end that are secret, or may hold a secret."""
 
 
 def configured(config: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
@@ -60,14 +63,11 @@ def configured(config: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 def integration_config() -> dict[str, Any]:
     """The settings that have an older name, as the environment has them."""
     settings = Settings()
-    return {
-        "storage_dir": str(settings.home),
-        "enable_vector_store": settings.index.vectors,
-        "enable_graph_db": settings.index.graph,
-        "auto_process_analyses": settings.processing.auto,
-        "process_interval": settings.processing.interval_seconds,
-        "process_batch_size": settings.processing.batch_size,
-    }
+    first = {setting: name.lower() for name, setting in reversed(OLDER_NAMES.items())}
+    shown = {name: setting for setting, name in first.items() if not name.endswith(_SECRET)}
+    found = {name: attrgetter(setting)(settings) for name, setting in shown.items()}
+    home = found.pop(first["home"])
+    return {"storage_dir": str(home), **found}
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

@@ -190,8 +190,12 @@ def test_there_is_one_service_a_process_and_one_store_for_the_same_settings(
 def test_configuration_says_what_is_wrong_and_lets_the_unknown_pass() -> None:
     with pytest.raises(ConfigurationError):
         AnalysisServiceIntegration(process_batch_size="many")
-    AnalysisServiceIntegration(qdrant_host="q", shiny_new_option=1, neo4j_uri=None)
+    elsewhere = AnalysisServiceIntegration(qdrant_host="q", shiny_new_option=1, neo4j_uri=None)
+    assert elsewhere.settings.qdrant.address == "http://q:6333"
+    assert elsewhere.settings.graph.url is None
     config = get_service_integration_config()
+    assert {"qdrant_host", "neo4j_uri", "redis_port", "process_interval"} <= config.keys()
+    assert not {"neo4j_password", "qdrant_api_key", "redis_url"} & config.keys()
     assert config["enable_vector_store"] is True
     assert config["storage_dir"].endswith("home")
 
