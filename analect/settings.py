@@ -96,6 +96,11 @@ def secret_in(path: Path | None, setting: str) -> SecretStr | None:
         raise ConfigurationError(f"{setting} {path} cannot be read", field=setting) from error
 
 
+def _secret(value: SecretStr | None, path: Path | None, setting: str) -> str | None:
+    found = value or secret_in(path, setting)
+    return None if found is None else found.get_secret_value()
+
+
 class Http(_Group):
     """What the server listens on and how much it takes."""
 
@@ -166,8 +171,7 @@ class Search(_Group):
         """
         if self.user is None:
             return None
-        password = self.password or secret_in(self.password_file, "search.password_file")
-        return self.user, password.get_secret_value() if password is not None else ""
+        return self.user, _secret(self.password, self.password_file, "search.password_file") or ""
 
 
 class Processing(_Group):
@@ -295,8 +299,8 @@ class Graph(_Group):
         Raises:
             ConfigurationError: the file cannot be read.
         """
-        password = self.password or secret_in(self.password_file, "graph.password_file")
-        return None if password is None else (self.user, password.get_secret_value())
+        password = _secret(self.password, self.password_file, "graph.password_file")
+        return None if password is None else (self.user, password)
 
 
 class Qdrant(_Group):
@@ -322,8 +326,7 @@ class Qdrant(_Group):
         Raises:
             ConfigurationError: the key's file cannot be read.
         """
-        key = self.api_key or secret_in(self.api_key_file, "qdrant.api_key_file")
-        return None if key is None else key.get_secret_value()
+        return _secret(self.api_key, self.api_key_file, "qdrant.api_key_file")
 
 
 class Embeddings(_Group):
@@ -348,8 +351,7 @@ class Embeddings(_Group):
         Raises:
             ConfigurationError: the key's file cannot be read.
         """
-        key = self.api_key or secret_in(self.api_key_file, "embeddings.api_key_file")
-        return None if key is None else key.get_secret_value()
+        return _secret(self.api_key, self.api_key_file, "embeddings.api_key_file")
 
 
 class Log(_Group):

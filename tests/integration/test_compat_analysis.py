@@ -278,6 +278,20 @@ def test_it_is_carried_over_forks() -> None:
     assert len(service.get_thread_conversation("f")) == 41
 
 
+def stored_in_a_child(service: AnalysisServiceIntegration, said: str, thread: str) -> int:
+    """Store something in a fork of this process; how that ended."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            service.store_interaction(said, "x", thread_id=thread)
+            service.close()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
 @FORKING
 def test_it_works_on_postgres_and_over_a_fork(postgres_url: str, tmp_path: Path) -> None:
     service = AnalysisServiceIntegration(
@@ -285,16 +299,7 @@ def test_it_works_on_postgres_and_over_a_fork(postgres_url: str, tmp_path: Path)
     )
     try:
         service.store_interaction("before the fork", "x", thread_id="f")
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                service.store_interaction("in the child", "x", thread_id="f")
-                service.close()
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
+        assert stored_in_a_child(service, "in the child", "f") == 0
         service.store_interaction("after the fork", "x", thread_id="f")
         assert len(service.get_thread_conversation("f")) == 3
         assert service.search_analyses("after the fork", limit=1)[0]["input"] == "after the fork"
@@ -317,16 +322,7 @@ def test_a_fork_waits_for_calls_under_way() -> None:
         writer.start()
     try:
         for _ in range(5):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    service.store_interaction("child", "bee", thread_id="busy")
-                    service.close()
-                    status = 0
-                finally:
-                    os._exit(status)
-            assert os.waitpid(child, 0)[1] == 0
+            assert stored_in_a_child(service, "child", "busy") == 0
     finally:
         stop.set()
         for writer in writers:
