@@ -124,8 +124,11 @@ def _options(query: str) -> _Options:
     wait: float | None = None
     timeout = _INDEXED_WAIT
     omit = dedupe = False
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=16) if query else ():
+    seen: set[str] = set()
+    for name, value in parse_qsl(query, keep_blank_values=True) if query else ():
         match name, value:
+            case _ if name in seen:
+                raise InvalidQuery(f"{name} is given twice", field=name)
             case "wait", "indexed":
                 wait = 0.0
             case "timeout", _:
@@ -142,6 +145,7 @@ def _options(query: str) -> _Options:
                     "there are only the parameters wait, timeout, omit and dedupe here",
                     field="(unknown)",
                 )
+        seen.add(name)
     return _Options(None if wait is None else timeout, Options(omit, dedupe))
 
 

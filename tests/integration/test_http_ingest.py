@@ -218,6 +218,7 @@ def test_wrong_options_are_named(http):
         ({"omit": "all"}, "omit"),
         ({"dedupe": "yes"}, "dedupe"),
         ({"colour": "red"}, "(unknown)"),
+        ({"wait": ["indexed"] * 20}, "wait"),
     ):
         answer = _post(http, {}, **params)
         assert answer.status_code == 400
