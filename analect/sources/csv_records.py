@@ -15,27 +15,12 @@ import msgspec
 
 from analect.model.errors import InvalidInput
 from analect.model.flat import draft_from_flat, to_flat
-from analect.model.record import NUMBER_FIELDS, PAYLOAD_FIELDS, TEXT_FIELDS, Record
+from analect.model.record import NUMBER_FIELDS, PAYLOAD_FIELDS, Record
+from analect.sources.columns import COLLECTIONS, COLUMNS
 from analect.sources.line import MAX_LINE_BYTES, Line
 
-_COLLECTIONS = ("tags", "dimensions", "measures")
-_JSON = frozenset((*_COLLECTIONS, *PAYLOAD_FIELDS))
+_JSON = frozenset((*COLLECTIONS, *PAYLOAD_FIELDS))
 _WHOLE = frozenset({"input_tokens", "output_tokens", "rating", "turn"})
-
-COLUMNS = (
-    "id",
-    "kind",
-    "occurred_at",
-    "received_at",
-    "external_id",
-    *TEXT_FIELDS,
-    "success",
-    *NUMBER_FIELDS,
-    *_COLLECTIONS,
-    *PAYLOAD_FIELDS,
-    "payload_state",
-    "tier",
-)
 
 _DANGEROUS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What starts a formula; the last four are the wide forms of the first four."""
@@ -186,6 +171,6 @@ def _payload(name: str, cell: str) -> Any:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "success": _truth,
     **{name: _whole if name in _WHOLE else _number for name in NUMBER_FIELDS},
-    **dict.fromkeys(_COLLECTIONS, _collection),
+    **dict.fromkeys(COLLECTIONS, _collection),
     **dict.fromkeys(PAYLOAD_FIELDS, _payload),
 }

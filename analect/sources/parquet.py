@@ -10,6 +10,7 @@ import msgspec
 
 from analect.model.errors import ConfigurationError
 from analect.model.record import NUMBER_FIELDS, PAYLOAD_FIELDS, TEXT_FIELDS, Record
+from analect.sources.columns import COLUMNS
 
 ROW_GROUP = 5_000
 _WHOLE = frozenset({"input_tokens", "output_tokens", "turn"})
@@ -77,25 +78,10 @@ def _schema(pa: Any) -> Any:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    row = {
-        name: getattr(record, name)
-        for name in (
-            "id",
-            "kind",
-            "occurred_at",
-            "received_at",
-            "external_id",
-            *TEXT_FIELDS,
-            "success",
-            *NUMBER_FIELDS,
-            "payload_state",
-            "tier",
-        )
-    }
+    row = {name: getattr(record, name) for name in COLUMNS}
     row["tags"] = list(record.tags)
     row["dimensions"] = list(record.dimensions.items())
     row["measures"] = [(name, float(value)) for name, value in record.measures.items()]
     for name in PAYLOAD_FIELDS:
-        value = getattr(record, name)
-        row[name] = None if value is None else _encode(value).decode()
+        row[name] = None if row[name] is None else _encode(row[name]).decode()
     return row

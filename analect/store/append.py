@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from analect.model.ids import Micros, RecordId, id_bytes
-from analect.model.record import TEXT_FIELDS, Draft
+from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Draft
 
 STORED, DUPLICATE, CONFLICT = "stored", "duplicate", "conflict"
 
@@ -302,13 +302,7 @@ RECORD_COLUMNS = (
     "external_id",
     *TEXT_FIELDS,
     "success",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "rating",
-    "confidence",
-    "turn",
+    *NUMBER_FIELDS,
     "tags",
     "dimensions",
     "measures",

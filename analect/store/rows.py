@@ -6,7 +6,7 @@ The select list has the order of Record's own fields, so that a row becomes a re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -14,40 +14,14 @@ import msgspec
 from sqlalchemy import Connection, Engine
 
 from analect.model.ids import RecordId, id_bytes, id_text
-from analect.model.record import Record
+from analect.model.record import PAYLOAD_FIELDS, Record
 
 COLUMNS = (
-    "id",
-    "kind",
-    "occurred_at",
-    "received_at",
-    "external_id",
-    "project",
-    "environment",
-    "thread_id",
-    "session_id",
-    "process_id",
-    "parent_id",
-    "trace_id",
-    "span_id",
-    "subject",
-    "service",
-    "name",
-    "model",
-    "status",
-    "success",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "rating",
-    "confidence",
-    "turn",
-    "role",
-    "source",
-    "tags",
-    "dimensions",
-    "measures",
+    *(
+        one.name
+        for one in fields(Record)
+        if one.name not in {*PAYLOAD_FIELDS, "payload_state", "content_hash", "tier"}
+    ),
     "key_id",
     "payload",
     "content_hash",

@@ -13,7 +13,8 @@ from analect.model.ids import RecordId, new_id
 from analect.model.query import Document
 from analect.model.record import Draft, IngestResult, Record, Rejection
 from analect.sources import exchange
-from analect.sources.csv_records import COLUMNS, CsvWriter, guard, read_csv, unguard
+from analect.sources.columns import COLUMNS
+from analect.sources.csv_records import CsvWriter, guard, read_csv, unguard
 from analect.sources.exchange import export_documents, export_records, format_of
 from analect.sources.importing import Checkpoint, Importer, Progress, digest_of
 from analect.sources.jsonl import JsonLinesWriter, read_json_lines
