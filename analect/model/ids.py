@@ -72,7 +72,10 @@ def parse_id(text: str, *, field: str = "id") -> RecordId:
     """
     lowered = text.lower()
     if not is_record_id(lowered):
-        raise InvalidInput(f"{field} is not a UUIDv7 (RFC 9562)", field=field)
+        raise InvalidInput(
+            f"{field} is no record's id, a UUIDv7; an id of your own is its external_id",
+            field=field,
+        )
     return RecordId(lowered)
 
 

@@ -42,6 +42,7 @@ _SECRET_NAMES = frozenset(
         "value",
     }
 )
+_RETRY = "stamina.retry_scheduled"
 _levels = logging.getLevelNamesMapping()
 
 
@@ -63,6 +64,7 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _retries(debug=level.upper() == "DEBUG"),
         without_tracebacks_of_values,
         redact,
     ]
@@ -89,6 +91,24 @@ def configure_logging(
     )
     # Libraries may quote values in what they say below a warning.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _retries(*, debug: bool) -> structlog.typing.Processor:
+    """What is tried again is for those who debug; what it was called with, which the library
+    that tries again would tell, is for nobody.
+    """
+
+    def shortened(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if event.get("event") != _RETRY:
+            return event
+        if not debug:
+            raise structlog.DropEvent
+        said = {name: event[name] for name in ("level", "at", "retry_num", "wait_for")}
+        return {**said, "event": "tried again", "error": event["caused_by"].partition("(")[0]}
+
+    return shortened
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

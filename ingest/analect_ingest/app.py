@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from analect.access.api_keys import ApiKeys
@@ -136,8 +137,11 @@ def _handle_errors(app: FastAPI) -> None:
         assert isinstance(error, AnalectError)  # noqa: S101  (registered for it)
         return problem_of(error)
 
-    async def http_error(_request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (registered for it)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(_methods_at(app, request.scope))}
         codes = {404: "not_found", 405: "method_not_allowed"}
         details = {
             404: "there is nothing at this path; /docs lists the calls",
@@ -147,7 +151,7 @@ def _handle_errors(app: FastAPI) -> None:
             error.status_code,
             codes.get(error.status_code, "refused"),
             details.get(error.status_code, "the request was refused"),
-            headers=error.headers,
+            headers=headers,
         )
 
     async def gone(_request: Request, _error: Exception) -> Response:
@@ -160,6 +164,15 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Disconnected, gone)
     app.add_exception_handler(Exception, fault)
+
+
+def _methods_at(app: FastAPI, scope: Scope) -> list[str]:
+    """Those of every route of a path: the framework names those of the first."""
+    found: set[str] = set()
+    for route in app.router.routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _describe(app: FastAPI, *, with_keys: bool) -> None:

@@ -53,6 +53,7 @@ def test_the_errors_of_the_framework_are_problems_too(http, method, path, status
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
+    assert answer.headers.get("allow") == ("GET, POST" if status == 405 else None)
 
 
 def test_metrics_count_what_happened(http):

@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+import stamina
 import structlog
 
 from analect.telemetry.logs import HIDDEN, MOST_CHARACTERS, configure_logging
@@ -55,6 +56,25 @@ def test_an_exception_is_told_by_type_and_place_not_by_its_message(lines):
     assert line["error"] == "ValueError"
     assert "test_telemetry_logs.py" in line["trace"][-1]
     assert PLANTED not in json.dumps(line)
+
+
+def test_what_is_tried_again_is_told_to_those_who_debug_and_without_its_arguments(lines):
+    def retried():
+        for attempt in stamina.retry_context(on=OSError, attempts=2, wait_initial=0, wait_jitter=0):
+            with attempt:
+                raise OSError(PLANTED)
+
+    with pytest.raises(OSError, match=PLANTED):
+        retried()
+    assert lines() == []
+    stream = io.StringIO()
+    configure_logging("debug", "json", stream=stream)
+    calling = stamina.RetryingCaller(attempts=2, wait_initial=0, wait_jitter=0).on(ValueError)
+    with pytest.raises(ValueError, match="invalid literal"):
+        calling(int, PLANTED)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["error"], line["retry_num"]) == ("tried again", "ValueError", 1)
+    assert PLANTED not in stream.getvalue()
 
 
 def test_libraries_log_the_same_way(lines):
