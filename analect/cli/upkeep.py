@@ -1,4 +1,4 @@
-"""migrate, rebuild and verify."""
+"""migrate, mode, rebuild and verify."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import typer
 from analect.cli.session import TERMINAL, Session, command, need_store, say
 
 IndexName = Literal["text", "vectors", "graph"]
+Mode = Literal["Active", "ReadOnly", "Stopped"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "migrate")(migrate)
+    command(app, "mode")(mode)
     command(app, "rebuild")(rebuild)
     command(app, "verify")(verify)
 
@@ -36,6 +38,33 @@ def migrate(session: Session) -> None:
     finally:
         engine.dispose()
     session.out.value({"before": before, "now": now, "changed": before != now})
+
+
+def mode(
+    session: Session,
+    wanted: Annotated[
+        Mode | None, typer.Argument(metavar="[MODE]", help="Active, ReadOnly or Stopped.")
+    ] = None,
+) -> None:
+    """Say whether the store takes writes, or change it.
+
+    The database then refuses new records and documents, whoever sends them, until it is Active
+    again. Reading, indexing, erasing and ageing go on.
+    """
+    need_store(session, "set the mode of")
+    session.quiet_logs()
+    from analect.service.wiring import database_url
+    from analect.store import fence
+    from analect.store.engine import open_engine
+
+    engine = open_engine(database_url(session.settings()))
+    try:
+        before = fence.mode(engine) if wanted is None else fence.set_mode(engine, wanted)
+    finally:
+        engine.dispose()
+    session.out.value(
+        {"mode": wanted or before, "before": before, "changed": wanted not in {None, before}}
+    )
 
 
 def rebuild(

@@ -23,9 +23,14 @@ _DOWN = "the database does not answer; try again"
 _NO_ENTRY = "the database refused the user or password: mend database_url (ANALECT_DATABASE_URL)"
 _REFUSED = "the database refused a value"
 _TAKEN = "a row of the same key is there already"
+_FENCED = (
+    "the store takes no writes: its mode is ReadOnly or Stopped; they are taken again once it is "
+    "Active (`analect mode`)"
+)
 _DAMAGED = "the database file is damaged; restore a backup"
 _NO_TABLES = "the database lacks a table or column; run `analect migrate`"
 
+_FENCED_SECONDS = 30.0
 _UNAVAILABLE_CLASSES = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 """Postgres SQLSTATE classes (appendix A of its manual): connection, transaction state, rollback,
 resources, object state, operator intervention, system error."""
@@ -93,6 +98,8 @@ def _of_sqlite(name: str, error: BaseException) -> AnalectError:
         return StoreUnavailable(_DISK_FULL, disk_full=True, retry_after=10.0)
     if name.startswith(_UNAVAILABLE_SQLITE):
         return StoreUnavailable(f"{_DOWN} ({name})")
+    if name == "SQLITE_CONSTRAINT_TRIGGER":
+        return StoreUnavailable(_FENCED, retry_after=_FENCED_SECONDS)
     if name.startswith("SQLITE_CONSTRAINT"):
         return Conflict(_TAKEN)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
@@ -107,6 +114,8 @@ def _of_sqlite(name: str, error: BaseException) -> AnalectError:
 def _of_postgres(state: str) -> AnalectError:
     if state == "53100":
         return StoreUnavailable(_DISK_FULL, disk_full=True, retry_after=10.0)
+    if state == "AN001":  # what the triggers of analect.store.fence raise
+        return StoreUnavailable(_FENCED, retry_after=_FENCED_SECONDS)
     if state[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailable(f"{_DOWN} (SQLSTATE {state})")
     if state[:2] == "23":

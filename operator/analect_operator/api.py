@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -38,14 +40,22 @@ def credentials() -> kopf.ConnectionInfo:
         ConfigurationError: there is neither.
     """
     settings = kopf.OperatorSettings()
-    found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-        settings=settings
-    )
+    if (inside := kopf.login_with_service_account(settings=settings)) is not None:
+        return replace(inside, server=_server_inside(os.environ) or inside.server)
+    found = kopf.login_with_kubeconfig(settings=settings)
     if found is None:
         raise ConfigurationError(
             "no API server: run the operator in a pod with a ServiceAccount, or set KUBECONFIG"
         )
     return found
+
+
+def _server_inside(environ: Mapping[str, str]) -> str | None:
+    """What every pod is told of the API server: its address, for which no DNS has to work."""
+    host, port = (environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+    if not host or not port:
+        return None
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 class Api:

@@ -200,6 +200,7 @@ class Controller:
             metrics=self.metrics,
             selectors=selectors,
             jitter=random.random,
+            silence=self.options.silence_seconds,
         )
         self.informers.append(informer)
         self._spawn(informer.run())
@@ -261,7 +262,7 @@ class Controller:
         if ref.kind == "Job" and child.maker is not None:
             for body in self.world.referring(found, POLICY):
                 self.queue.add(Ref.of(body))
-        if ref.kind == "Deployment":
+        if ref.kind in {"Deployment", "StatefulSet"}:
             for body in self.world.referring(found, "Restore"):
                 self.queue.add(Ref.of(body))
 

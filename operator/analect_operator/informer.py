@@ -19,8 +19,6 @@ log = structlog.get_logger(__name__)
 OnChange = Callable[[dict[str, Any], bool], None]
 """Called with an object and whether it is gone."""
 
-_SILENCE_SECONDS = 150.0
-"""The server says something at least once a minute; after this the connection is dead."""
 _LONGEST_PAUSE = 5.0
 _YIELD_EVERY = 50
 
@@ -38,7 +36,11 @@ class Informer:
         metrics: Metrics,
         selectors: dict[str, str],
         jitter: Callable[[], float],
+        silence: float,
     ) -> None:
+        """``silence``: seconds of hearing nothing after which the connection counts as dead. The
+        server says something about once a minute.
+        """
         self.resource = resource
         self.synced = asyncio.Event()
         self._api = api
@@ -47,6 +49,7 @@ class Informer:
         self._metrics = metrics
         self._selectors = selectors
         self._jitter = jitter
+        self._silence = silence
         self._known: dict[Ref, str] = {}
         self._version: str | None = None
         self._heard_at = asyncio.get_running_loop().time()
@@ -86,7 +89,7 @@ class Informer:
         else:
             query["resourceVersion"] = self._version
         count = 0
-        async for line in self._api.watch(self.resource, self._namespace, query, _SILENCE_SECONDS):
+        async for line in self._api.watch(self.resource, self._namespace, query, self._silence):
             self._heard_at = asyncio.get_running_loop().time()
             event = msgspec.json.decode(line)
             if event["type"] == "ERROR":

@@ -9,6 +9,7 @@ is not ours and not seen.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from analect_operator.api import FIELD_MANAGER
 
 _IDENTITY = ("apiVersion", "kind")
 _ADDRESS = ("name", "namespace")
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 def wanted_digest(manifest: dict[str, Any]) -> str:
@@ -25,7 +27,7 @@ def wanted_digest(manifest: dict[str, Any]) -> str:
     body["metadata"] = {
         name: part for name, part in manifest["metadata"].items() if name not in _ADDRESS
     }
-    return _digest(body)
+    return _digest(_settled(body))
 
 
 def live_digest(live: dict[str, Any]) -> str | None:
@@ -41,47 +43,64 @@ def live_digest(live: dict[str, Any]) -> str | None:
 
 
 def _projected(value: Any, fields: dict[str, Any]) -> Any:
-    if not any(name != "." for name in fields):
-        return value
+    """The part of ``value`` that ``fields`` speak of, settled; one pass, for there are many."""
+    if not fields or (len(fields) == 1 and "." in fields):
+        return _settled(value)
     if isinstance(value, list):
         return _items(value, fields)
-    found = {}
-    for name, inner in fields.items():
-        if name.startswith("f:") and isinstance(value, dict) and name[2:] in value:
-            found[name[2:]] = _projected(value[name[2:]], inner)
-    return found
+    if not isinstance(value, dict):
+        return {}
+    return {
+        part: _projected(value[part], inner) if inner else _settled(value[part])
+        for name, inner in fields.items()
+        if (part := name[2:]) in value and name[0] == "f"
+    }
 
 
 def _items(values: list[Any], fields: dict[str, Any]) -> list[Any]:
     found = []
+    by_key: dict[tuple[str, ...], dict[tuple[Any, ...], Any]] = {}
     for name, inner in fields.items():
-        kind, _, key = name.partition(":")
-        if kind == "v":
-            wanted = msgspec.json.decode(key)
+        if name[0] == "v":
+            wanted = msgspec.json.decode(name[2:])
             found += [value for value in values if value == wanted]
-        elif kind == "k":
-            keys = msgspec.json.decode(key)
-            found += [
-                _projected(value, inner)
-                for value in values
-                if all(value.get(part) == wanted for part, wanted in keys.items())
-            ]
-    return found
+        elif name[0] == "k":
+            names, keys = _key(name)
+            if names not in by_key:
+                by_key[names] = {tuple(map(value.get, names)): value for value in values}
+            if keys in by_key[names]:
+                found.append(_projected(by_key[names][keys], inner))
+    return _sorted(found)
 
 
-def _digest(body: Any) -> str:
-    return hashlib.blake2b(
-        msgspec.json.encode(_settled(body), order="deterministic"), digest_size=12
-    ).hexdigest()
+@lru_cache(maxsize=4096)
+def _key(name: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Names and values of an item's key, as in ``k:{"name":"http"}``."""
+    keys = msgspec.json.decode(name[2:])
+    return tuple(keys), tuple(keys.values())
+
+
+def _digest(settled: Any) -> str:
+    return hashlib.blake2b(_ENCODER.encode(settled), digest_size=12).hexdigest()
 
 
 def _settled(value: Any) -> Any:
     """Lists of objects in one order: the server keeps items by their keys, not by their place."""
+    if isinstance(value, str):  # most of them
+        return value
     if isinstance(value, dict):
-        return {name: _settled(part) for name, part in value.items()}
+        return {
+            name: part if isinstance(part, str) else _settled(part) for name, part in value.items()
+        }
     if isinstance(value, list):
-        parts = [_settled(part) for part in value]
-        if parts and isinstance(parts[0], dict):
-            parts.sort(key=lambda part: msgspec.json.encode(part, order="deterministic"))
-        return parts
+        return _sorted([_settled(part) for part in value])
     return value
+
+
+def _sorted(parts: list[Any]) -> list[Any]:
+    """Settled parts in one order; where there is something to compare, as the texts that they
+    will be.
+    """
+    if len(parts) < 2 or not isinstance(parts[0], dict):
+        return parts
+    return [msgspec.Raw(text) for text in sorted(map(_ENCODER.encode, parts))]

@@ -19,6 +19,7 @@ from analect_operator.build.workloads import SERVING, worker
 from analect_operator.children import Children
 from analect_operator.conditions import Verdict, no
 from analect_operator.errors import ApiError
+from analect_operator.fencing import Fencing, fencing
 from analect_operator.migrating import Decision, decide, failed_job
 from analect_operator.policies import governing, termination_message
 from analect_operator.reporting import Reporter
@@ -51,6 +52,23 @@ class Memory:
     engines: Mapping[str, EngineState] | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
     schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What has to be so before pods may change."""
+
+    migration: Decision
+    fence: Fencing
+
+    @property
+    def held_mode(self) -> str | None:
+        """As the status tells it: nothing of a store that was never but Active."""
+        return None if self.fence.held == "Active" else self.fence.held
+
+    def verdicts(self, looked: Looked) -> list[Verdict]:
+        """All conditions."""
+        return verdicts(looked, self.migration.verdict, self.fence.trouble)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +106,19 @@ class Reconciler:
             decide(asked, body.get("status", {}), self.children), asked
         )
         site = replace(asked, image=decision.image, running=decision.running)
+        fence = fencing(site, body.get("status", {}), body["metadata"]["generation"], self.children)
+        site = replace(site, fenced=fence.held == spec.mode)
+        found = Decided(decision, fence)
         if body["metadata"].get("annotations", {}).get(PAUSED) == "true":
-            await self._report(body, site, decision, memory, paused=True)
+            await self._report(body, site, found, memory, paused=True)
             return
         try:
-            await self._settle(body, site, decision, memory)
+            await self._settle(body, site, found, memory)
         except ApiError as error:
             if error.code not in _PASSING and not error.leaving:
-                await self._refused(body, site, decision, memory, error)
+                await self._refused(body, site, found, memory, error)
             raise
-        await self._report(body, site, decision, memory, paused=False)
+        await self._report(body, site, found, memory, paused=False)
 
     def _site(self, body: Body, spec: StoreSpec, memory: Memory) -> Site:
         meta = body["metadata"]
@@ -133,14 +154,14 @@ class Reconciler:
                 found[name] = live.facts.wanted
         return {name: count for name, count in found.items() if name in scaled}
 
-    async def _settle(self, body: Body, site: Site, decision: Decision, memory: Memory) -> None:
+    async def _settle(self, body: Body, site: Site, decided: Decided, memory: Memory) -> None:
         if self.secrets.keys(site.namespace, site.secret) is None:
             await self._generate(site)
         policy = governing(self.world, Ref.of(body))
         inputs = (
             body["metadata"]["generation"],
             site.image,
-            (site.running, site.writers_stopped),
+            (site.running, site.writers_stopped, site.fenced),
             tuple(site.secrets.items()),
             tuple(site.workers.items()),
             (site.cluster, policy),
@@ -151,8 +172,9 @@ class Reconciler:
             plan = Plan.of(built(site, policy))
             await self.applier.settle(plan, site.uid, known=known)
             memory.inputs, memory.digests = inputs, plan.digests
-        if decision.job is not None:
-            await self.applier.ensure(decision.job)
+        for job in (decided.migration.job, decided.fence.job):
+            if job is not None:
+                await self.applier.ensure(job)
 
     async def _explained(self, decision: Decision, asked: Site) -> Decision:
         """With the last words of a migration that failed."""
@@ -175,26 +197,26 @@ class Reconciler:
         self.secrets.observe(answer, gone=False)
 
     async def _report(
-        self, body: Body, site: Site, decision: Decision, memory: Memory, *, paused: bool
+        self, body: Body, site: Site, decided: Decided, memory: Memory, *, paused: bool
     ) -> None:
         looked = Looked(site, self.children, self.secrets, memory.engines)
-        found = [_carried(one, body) for one in verdicts(looked, decision.verdict)]
+        found = [_carried(one, body) for one in decided.verdicts(looked)]
         await self.reporter.report(
-            body, paused_verdict(found) if paused else found, self._more(body, site, decision)
+            body, paused_verdict(found) if paused else found, self._more(body, site, decided)
         )
 
     async def _refused(
-        self, body: Body, site: Site, decision: Decision, memory: Memory, error: ApiError
+        self, body: Body, site: Site, decided: Decided, memory: Memory, error: ApiError
     ) -> None:
         """Said where people look, for it will not go away by itself."""
         looked = Looked(site, self.children, self.secrets, memory.engines)
-        found = [_carried(one, body) for one in verdicts(looked, decision.verdict)]
+        found = [_carried(one, body) for one in decided.verdicts(looked)]
         text = f"the API server refused a part of the store: {error}"
         said = [
             no("Ready", _word(error.reason), text),
             *(one for one in found if one.type != "Ready"),
         ]
-        await self.reporter.report(body, said, self._more(body, site, decision))
+        await self.reporter.report(body, said, self._more(body, site, decided))
 
     async def _invalid(self, body: Body, error: ValidationError) -> None:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -202,7 +224,7 @@ class Reconciler:
         text = f"spec.{place}: {problem['msg']}; the CRDs may be of another version, apply them"
         await self.reporter.report(body, [no("Ready", "InvalidSpec", text)], {})
 
-    def _more(self, body: Body, site: Site, decision: Decision) -> Body:
+    def _more(self, body: Body, site: Site, decided: Decided) -> Body:
         status = body.get("status", {})
         ingest = self.children.get(
             Ref(
@@ -213,8 +235,9 @@ class Reconciler:
         return {
             "endpoints": _endpoints(site),
             "runs": runs(site, self.children, status.get("runs", [])) or None,
-            "version": decision.image,
-            "migratedVersion": decision.migrated,
+            "version": decided.migration.image,
+            "migratedVersion": decided.migration.migrated,
+            "heldMode": decided.held_mode,
             "schemaVersion": self.memories[Ref.of(body)].schema or status.get("schemaVersion"),
             "replicas": ingest.facts.wanted if ingest else 0,
             "selector": ",".join(f"{name}={value}" for name, value in selector.items()),

@@ -19,7 +19,8 @@ class OperatorOptions:
     """The whole of it.
 
     ``namespaces`` empty means all. ``service_url`` is how Services are reached, with
-    ``{service}``, ``{namespace}`` and ``{port}`` in it. ``poll_seconds`` 0: stores are not asked.
+    ``{service}``, ``{namespace}`` and ``{port}`` in it. ``poll_seconds`` 0: stores are not asked. A watch that
+    says nothing for ``silence_seconds`` is begun again.
     """
 
     image: str = DEFAULT_IMAGE
@@ -31,6 +32,7 @@ class OperatorOptions:
     host: str = "0.0.0.0"  # noqa: S104  (probes and Prometheus come from outside of the pod)
     workers: int = 8
     poll_seconds: float = 15.0
+    silence_seconds: float = 90.0
     service_url: str = "http://{service}.{namespace}.svc:{port}"
     log_level: str = "info"
 
@@ -62,6 +64,7 @@ class OperatorOptions:
             host=said("HOST", "0.0.0.0"),  # noqa: S104
             workers=int(number("WORKERS", 8)),
             poll_seconds=number("POLL_SECONDS", 15.0),
+            silence_seconds=number("SILENCE_SECONDS", 90.0),
             service_url=said("SERVICE_URL", "http://{service}.{namespace}.svc:{port}"),
             log_level=said("LOG_LEVEL", "info"),
         )

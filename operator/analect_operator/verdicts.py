@@ -45,9 +45,10 @@ class Looked:
         return self.children.get(Ref(self.site.namespace, kind, self.site.called(part)))
 
 
-def verdicts(looked: Looked, migrations: Verdict) -> list[Verdict]:
-    """All conditions, `Ready` first."""
-    found = [migrations, *_backends(looked), _ingest(looked), _workers(looked), _backups(looked)]
+def verdicts(looked: Looked, migrations: Verdict, fenced: Verdict | None = None) -> list[Verdict]:
+    """All conditions, `Ready` first. ``fenced``: what is wrong with the mode of the database."""
+    ingest = fenced or _ingest(looked)
+    found = [migrations, *_backends(looked), ingest, _workers(looked), _backups(looked)]
     return [_ready(looked.site, found), *found, _paused(paused=False)]
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from analect_operator.api import Api
 from analect_operator.applying import Applier
 from analect_operator.build import jobs
+from analect_operator.build.environment import backends
 from analect_operator.build.jobs import SUBJECT, Run
 from analect_operator.build.site import Manifest, Site
 from analect_operator.build.workloads import processors, worker
@@ -100,7 +101,14 @@ class Works:
         status = found.get("status", {})
         image = status.get("migratedVersion") or spec.image or self.default_image
         meta = found["metadata"]
-        site = Site(meta["name"], meta["namespace"], meta["uid"], spec, image)
+        site = Site(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            uid=meta["uid"],
+            spec=spec,
+            image=image,
+            writers_stopped=restoring(self.world, store),
+        )
         migrated = condition(found, "MigrationsApplied")
         if migrated is None or "migratedVersion" not in status:
             return no("Accepted", "StoreNotReady", f"waits for the first migration of {store.name}")
@@ -108,10 +116,23 @@ class Works:
             text = f"the store {store.name} has no place for backups: give it objectStore or backup"
             return no("Accepted", "NoPlace", text)
         if body["kind"] == "Restore" and not body["spec"].get("dryRun"):
-            return self._writers_rest(site)
-        return site
+            if site.stopped and not site.embedded and status.get("heldMode") != "Stopped":
+                text = f"waits until the database of {store.name} refuses writes"
+                return no("Accepted", "WritersStop", text)
+            if (busy := self._writers_rest(site)) is not None:
+                return busy
+        return self._servers_up(site) or site
 
-    def _writers_rest(self, site: Site) -> Site | Verdict:
+    def _servers_up(self, site: Site) -> Verdict | None:
+        for part, backend in backends(site).items():
+            child = self.children.get(Ref(site.namespace, "StatefulSet", site.called(part)))
+            if backend.managed is not None and (child is None or not child.facts.ready):
+                rests = "; it rests while spec.mode is Stopped" if site.servers_stopped else ""
+                text = f"waits for the pod of {site.called(part)}{rests}"
+                return no("Accepted", "ServersDown", text)
+        return None
+
+    def _writers_rest(self, site: Site) -> Verdict | None:
         parts = ["embedded"] if site.embedded else ["ingest", "dispatcher"]
         parts += [worker(one.name) for one in processors(site)]
         for part in parts:
@@ -120,7 +141,7 @@ class Works:
                 child.facts.wanted or child.facts.ready or not child.facts.settled
             ):
                 return no("Accepted", "WritersStop", f"waits until {site.called(part)} has no pod")
-        return site
+        return None
 
     async def _forget_subject(self, body: dict[str, Any], said: str) -> None:
         """The name of an erased person goes with the final receipt."""
@@ -158,6 +179,8 @@ def _restore_run(site: Site, spec: RestoreSpec) -> Run:
         arguments = (*arguments, "--id", spec.backup_id)
     if spec.dry_run:
         arguments = (*arguments, "--dry-run")
+    elif site.stopped:
+        arguments = (*arguments, "--replace")
     return Run("restore", arguments, volumes=jobs.backup_volumes(site))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.plane import Plane, _die_with_parent, wait_for
+from tests.cluster.plane import DEADLINE, Plane, _die_with_parent, wait_for
 from tests.ports import free_port
 
 GROUP = "/apis/analect.dev/v1alpha1"
@@ -198,7 +198,15 @@ class Place:
         found = (body.get("status") or {}).get("conditions") or ()
         return next((one for one in found if one["type"] == type_), {})
 
-    def says(self, name: str, type_: str, status: str, reason: str = "", **more: str) -> Any:
+    def says(
+        self,
+        name: str,
+        type_: str,
+        status: str,
+        reason: str = "",
+        deadline: float = DEADLINE,
+        **more: str,
+    ) -> Any:
         """Wait until a condition says so; the condition."""
 
         def look() -> dict[str, Any] | None:
@@ -206,7 +214,8 @@ class Place:
             right = one.get("status") == status and reason in {"", one.get("reason")}
             return one if right else None
 
-        return wait_for(look, what=f"{name} {type_}={status} {reason}")
+        what = f"{name} {type_}={status} {reason}"
+        return wait_for(look, what=what, deadline=deadline)
 
     def ready(self, name: str) -> None:
         self.says(name, "Ready", "True")

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ import yaml
 from tests.cluster.conftest import ROOT
 from tests.cluster.operators import Operators, Place, operators
 from tests.cluster.plane import Plane, Refused, wait_for
+from tests.cluster.silencer import Silencer
 
 
 @pytest.fixture
@@ -264,3 +266,19 @@ def test_admission_that_refuses_is_named(fleet: Operators, place: Place, plane: 
         plane.api.delete(f"{bindings}/{place.name}")
         plane.api.delete(f"{policies}/{place.name}")
     place.ready("demo")
+
+
+def test_a_watch_that_went_deaf(fleet: Operators, place: Place, plane: Plane) -> None:
+    """Its connection stays open and says nothing any more: it is noticed, and made up for."""
+    with Silencer(urlsplit(plane.server).port or 0) as between:
+        kubeconfig = fleet.folder / "through-the-silencer.kubeconfig"
+        said = yaml.safe_load(plane.kubeconfig.read_text())
+        said["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{between.port}"
+        kubeconfig.write_text(yaml.safe_dump(said))
+        running = fleet.ready(kubeconfig=kubeconfig, silence_seconds="4")
+        place.store("demo")
+        place.ready("demo")
+        wait_for(lambda: between.hush(older=2.5), what="its watches are silenced")
+        place.plane.api.delete(place.path("deployments", "demo-query"))
+        wait_for(lambda: replicas(place) == 2, what="a deletion nobody told of is made up for")
+        assert running.metric("analect_operator_watch_restarts_total", kind="Deployment") >= 1

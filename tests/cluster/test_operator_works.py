@@ -41,6 +41,12 @@ def status(place: Place, plural: str, name: str) -> dict[str, Any]:
     return found
 
 
+def commands(place: Place, part: str) -> list[list[str]]:
+    """What the jobs of a part ask of `analect`."""
+    jobs = [place.get("jobs", name) or {} for name in place.names("jobs") if part in name]
+    return sorted(job["spec"]["template"]["spec"]["containers"][0]["command"][4:] for job in jobs)
+
+
 def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     summary = '{"archived": 5, "compressed": 3, "deleted": 2, "bytes_freed": 4096}'
     place.create("RetentionPolicy", "retentionpolicies", "keep", STORE | {"rules": RULES})
@@ -145,6 +151,43 @@ def test_writers_rest_while_a_restore_runs(place: Place) -> None:
     assert any(one["reason"] == "Restoring" for one in events)
     place.ready("demo")
     assert (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] == 2
+
+
+def test_a_restore_takes_the_place_of_a_store_only_where_its_database_refuses_writes(
+    place: Place,
+) -> None:
+    place.store("demo", BACKED)
+    place.ready("demo")
+    place.create("Restore", "restores", "filled", STORE)
+    place.says("filled", "Complete", "True", plural="restores")
+    place.change("demo", {"mode": "Stopped"})
+    wait_for(lambda: status(place, "analysisstores", "demo").get("heldMode"), what="the fence")
+    place.create("Restore", "restores", "stopped", STORE)
+    place.says("stopped", "Complete", "True", plural="restores")
+    restore = ["restore", "s3://bucket/prefix/backups"]
+    assert commands(place, "mode") == [["mode", "Stopped"]]
+    assert commands(place, "restore") == [restore, [*restore, "--replace"]]
+    place.change("demo", {"mode": "Active"})
+    place.ready("demo")
+    wait_for(
+        lambda: "heldMode" not in status(place, "analysisstores", "demo"), what="no fence any more"
+    )
+
+
+def test_servers_of_a_stopped_store_rest_once_they_refuse_writes(place: Place) -> None:
+    servers = {"database": {"managed": {}}, "queue": {"managed": {}}}
+    place.store("demo", {"image": "analect:1.0.0", **servers})
+    place.ready("demo")
+    place.change("demo", {"mode": "Stopped"})
+
+    def rests() -> bool:
+        found = place.get("statefulsets", "demo-database") or {}
+        return bool(found["spec"]["replicas"] == 0)
+
+    wait_for(rests, what="the database rests")
+    assert status(place, "analysisstores", "demo")["heldMode"] == "Stopped"
+    place.change("demo", {"mode": "Active"})
+    place.ready("demo")
 
 
 def test_an_erasure_lets_the_name_go_with_the_final_receipt(place: Place) -> None:

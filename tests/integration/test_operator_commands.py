@@ -11,7 +11,7 @@ from analect.cli.app import app
 from analect.settings import Settings
 from analect_operator.build.children import children
 from analect_operator.build.environment import settings, variables
-from analect_operator.build.jobs import Policy, migration
+from analect_operator.build.jobs import Policy, fence, migration
 from analect_operator.build.site import Site
 from analect_operator.specs.retention import RetentionSpec
 from analect_operator.specs.store import StoreSpec
@@ -44,14 +44,16 @@ def commands() -> list[list[str]]:
     policy = Policy("p", RetentionSpec.model_validate(STORE))
     found = []
     for where in (site(SPEC), site({"embedded": {}, "backup": {"volume": {}}})):
-        for one in [*children(where, policy), migration(where)]:
+        for one in [*children(where, policy), migration(where), fence(where, "key")]:
             spec = one.get("spec", {})
             spec = spec.get("jobTemplate", {}).get("spec", spec)
             if "template" in spec:
                 command = spec["template"]["spec"]["containers"][0].get("command", [])
                 found.append(command[4:] if command[:1] == ["sh"] else command[1:])
     found += [list(work_run(site(SPEC), body).arguments) for body in WORKS]
-    return [command for command in found if command and not command[0].startswith("printf")]
+    stopped = site(SPEC | {"mode": "Stopped"})
+    found.append(list(work_run(stopped, {"kind": "Restore", "spec": STORE}).arguments))
+    return [command for command in found if command and not command[0].startswith("exec")]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

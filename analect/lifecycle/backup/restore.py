@@ -24,6 +24,7 @@ from analect.privacy.shards import Shards
 from analect.store.changes import clear
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.erasure import FINAL, Receipt
+from analect.store.fence import lowered
 from analect.store.key_rows import STORE_ID
 from analect.store.migrate import known_versions, latest_version, migrate, schema_version
 from analect.store.partitions import Partitions
@@ -94,7 +95,7 @@ def restore(
     Partitions(engine).ensure(months if is_postgres(engine) else ())
     checkpoint("prepared")
     again = [one for one in erased if one.id not in _final(catalog, chain)]
-    with write_transaction(engine) as connection:
+    with write_transaction(engine) as connection, lowered(connection):
         load = _Load(connection, catalog, Decider(shards, wanted, again), progress, checkpoint)
         if replace:
             clear(connection)

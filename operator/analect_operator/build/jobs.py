@@ -22,7 +22,7 @@ _TERMINAL_CODES = (2, 4)
 _KEPT_SECONDS = 86400
 _DEADLINE_SECONDS = 3600
 _MIGRATION_KEPT_SECONDS = 300
-"""A failed migration is tried again when its Job is gone."""
+"""A failed migration, or change of the mode, is tried again when its Job is gone."""
 _REPORTING = 'exec analect "$@" --json >/dev/termination-log'
 
 Volumes = tuple[tuple[str, str, Manifest], ...]
@@ -165,6 +165,13 @@ def once(site: Site, run: Run, key: str) -> Manifest:
 def migration(site: Site) -> Manifest:
     """The Job that brings the database to the schema of this image."""
     made = once(site, Run("migrate", ("migrate",)), site.image)
+    made["spec"]["ttlSecondsAfterFinished"] = _MIGRATION_KEPT_SECONDS
+    return made
+
+
+def fence(site: Site, key: str) -> Manifest:
+    """The Job that has the database hold the mode of the store."""
+    made = once(site, Run("mode", ("mode", site.spec.mode)), f"{site.spec.mode}/{key}")
     made["spec"]["ttlSecondsAfterFinished"] = _MIGRATION_KEPT_SECONDS
     return made
 

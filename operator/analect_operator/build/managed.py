@@ -39,11 +39,12 @@ _SERVERS = {
         "/data",
         (),
         (("QUEUE_PASSWORD", "queue-password"),),
-        # The password comes by standard input: arguments are seen by others.
+        # The password comes by standard input, for arguments are seen by others; not by a pipe,
+        # for then the shell would be told to end, and not the server.
         (
             "sh",
             "-c",
-            "printf 'requirepass %s\\nappendonly yes\\ndir /data\\n' \"$QUEUE_PASSWORD\" | exec valkey-server -",
+            "exec valkey-server - <<END\nrequirepass $QUEUE_PASSWORD\nappendonly yes\ndir /data\nEND",
         ),
     ),
     "search": _Server(
@@ -111,7 +112,7 @@ def _stateful(site: Site, part: str, spec: Managed) -> Manifest:
     if spec.storage.storage_class_name is not None:
         claim["spec"]["storageClassName"] = spec.storage.storage_class_name
     body = {
-        "replicas": 0 if site.stopped else 1,
+        "replicas": 0 if site.servers_stopped else 1,
         "serviceName": site.called(part),
         "selector": {"matchLabels": site.selector(part)},
         "persistentVolumeClaimRetentionPolicy": {

@@ -35,7 +35,8 @@ class Site:
     ``image`` is what its pods are to run: the old one while migrations of the new one are not
     through. ``secrets`` are digests of the Secrets it uses, by name, so that a change rolls pods.
     ``workers`` are numbers of workers by processor where they are not the spec's to say.
-    ``running`` is false until the database is migrated for the first time.
+    ``running`` is false until the database is migrated for the first time, ``writers_stopped`` true
+    while a Restore waits or runs. ``fenced``: the database was told of the mode.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Site:
     workers: Mapping[str, int] = field(default_factory=dict)
     running: bool = True
     writers_stopped: bool = False
+    fenced: bool = True
 
     def called(self, part: str) -> str:
         """Name of the part."""
@@ -57,6 +59,11 @@ class Site:
     def stopped(self) -> bool:
         """Whether no pod is to run."""
         return self.spec.mode == "Stopped"
+
+    @property
+    def servers_stopped(self) -> bool:
+        """Whether managed servers rest too: once the database holds the mode, and nobody restores."""
+        return self.stopped and self.fenced and not self.writers_stopped
 
     @property
     def embedded(self) -> bool:

@@ -66,6 +66,9 @@ class StoreStatus(Spec):
     migrated_version: Short | None = Field(
         default=None, description="Image whose migrations are in the database."
     )
+    held_mode: Literal["Active", "ReadOnly", "Stopped"] | None = Field(
+        default=None, description="Mode that the database holds: it refuses writes but in Active."
+    )
     schema_version: Short | None = Field(default=None, description="Schema of the database.")
     replicas: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Pods of ingest."

@@ -31,7 +31,7 @@ class BackupSpec(Spec):
 
 
 class RestoreSpec(Spec):
-    """A restore into a store that is empty or `Stopped`."""
+    """A restore into a store that is empty, or in place of one that is `Stopped`."""
 
     model_config = checked(_FROZEN)
 
