@@ -14,7 +14,7 @@ from analect.model.errors import StoreUnavailable
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.store import fence
-from analect.store.engine import is_postgres, open_engine, write_transaction
+from analect.store.engine import open_engine, write_transaction
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_nothing_new_comes_in_and_all_else_goes_on(service, truth, mode):
     assert not service.ingest([Draft(input="another pelican")]).rejected
 
 
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 def test_what_was_under_way_is_waited_for(engine):
-    if not is_postgres(engine):
-        pytest.skip("SQLite has one writer at a time")
+    """On SQLite there is one writer at a time."""
     row = text(
         "INSERT INTO documents (kind, id, version, key_id, body, created_at, updated_at)"
         " VALUES ('story', :id, 1, 1, '', 0, 0)"
