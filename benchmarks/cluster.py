@@ -15,8 +15,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,18 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, "", *notes])
 
 
+def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """One measure in a world of its own."""
+    with World.started(folder) as world:
+        return dict(measures())[name](world)
+
+
+def alone(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """In a process of its own: what one installs or sets must not be there for the next."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measured, name, folder).result()
+
+
 def main() -> None:
     there = dict(measures())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -97,8 +111,7 @@ def main() -> None:
         for name in options.only:
             began = time.perf_counter()
             try:
-                with World.started(Path(folder) / name) as world:
-                    found = there[name](world)
+                found = alone(name, Path(folder) / name)
             except Exception as error:  # the other rows are still worth having
                 print(f"{name} failed: {type(error).__name__}: {error}", flush=True)
                 continue
