@@ -23,6 +23,7 @@ from analect.store.failures import translating
 __all__ = [
     "checkpoint",
     "is_postgres",
+    "one_statement",
     "open_engine",
     "read_transaction",
     "translating",
@@ -102,6 +103,22 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
     """
     with translating(), engine.connect() as connection:
         yield connection
+
+
+@contextmanager
+def one_statement(engine: Engine) -> Iterator[Connection]:
+    """For reads that are one statement: on Postgres it goes without BEGIN and ROLLBACK, two waits
+    for the server fewer. On SQLite a :func:`read_transaction`.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    if not is_postgres(engine):
+        with read_transaction(engine) as connection:
+            yield connection
+        return
+    with translating(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, select
+from sqlalchemy import ARRAY, Column, Connection, Engine, any_, literal, select
 
 from analect.privacy.shards import DataKeyRow
-from analect.store.engine import read_transaction, write_transaction
+from analect.store.engine import (
+    is_postgres,
+    one_statement,
+    read_transaction,
+    write_transaction,
+)
 from analect.store.tables import data_keys, key_shards, meta
 from analect.store.upsert import insert_into
 
@@ -56,12 +61,16 @@ class SqlKeyRows:
         return {shard: stands[shard] for shard in generations}
 
     def _find(self, column: Column[Any], values: Sequence[Any]) -> list[DataKeyRow]:
-        found: list[DataKeyRow] = []
-        with read_transaction(self._engine) as connection:
+        with one_statement(self._engine) as connection:
+            if is_postgres(connection):
+                # One text whatever their number, so that the server plans it once.
+                wanted = column == any_(literal(list(values), ARRAY(column.type)))
+                return list(map(key_row, connection.execute(KEY_ROWS.where(wanted))))
+            found: list[DataKeyRow] = []
             for start in range(0, len(values), _AT_ONCE):
                 part = values[start : start + _AT_ONCE]
                 found += map(key_row, connection.execute(KEY_ROWS.where(column.in_(part))))
-        return found
+            return found
 
 
 KEY_ROWS = select(

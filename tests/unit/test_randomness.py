@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 from analect.privacy.randomness import SIZE, BufferedRandom
@@ -42,11 +44,20 @@ def test_threads_share_nothing() -> None:
     assert len(set(taken)) == 4000
 
 
-def test_a_forked_child_fetches_its_own(monkeypatch) -> None:
-    random_bytes = BufferedRandom(os.urandom)
-    random_bytes(16)
-    parent = random_bytes._stock.left
-    here = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: here + 1)
-    random_bytes(16)
-    assert random_bytes._stock.left != parent
+FORK = """
+import os
+from analect.privacy.randomness import BufferedRandom
+random_bytes = BufferedRandom(os.urandom)
+random_bytes(16)
+out, into = os.pipe()
+if not os.fork():
+    os.write(into, random_bytes(16))
+    os._exit(0)
+os.wait()
+print(os.read(out, 16) != random_bytes(16))
+"""
+
+
+def test_a_forked_child_fetches_its_own() -> None:
+    asked = subprocess.run([sys.executable, "-c", FORK], check=True, capture_output=True, text=True)
+    assert asked.stdout == "True\n"
