@@ -120,7 +120,7 @@ class EventRepository:
         """
         given = {"user_id": user_id, "properties": properties, "session_id": session_id, **more}
         said = {name: value for name, value in given.items() if value is not None}
-        return get_analysis_service().store(_event(event_type, said), kind="event")
+        return get_analysis_service().store(event_fields(event_type, said), kind="event")
 
     def track_api_call(
         self,
@@ -158,7 +158,7 @@ class EventRepository:
             InvalidInput: one is wrong and was left out; the others are stored.
             TransientError: the store could take none; try again.
         """
-        said = [_event(event, {}) for event in events]
+        said = [event_fields(event, {}) for event in events]
         return get_analysis_service().store_many(said, kind="event")
 
 
@@ -241,7 +241,7 @@ def _is_active(body: Body) -> bool:
     return status not in _ENDED and body.get("is_active") is not False and not body.get("ended_at")
 
 
-def _event(event: Any, said: dict[str, Any]) -> dict[str, Any]:
+def event_fields(event: Any, said: dict[str, Any]) -> dict[str, Any]:
     """The fields of a record that an event's are."""
     given = mapping(event)
     whole = {"event_type": event, **said} if given is None else {**given, **said}

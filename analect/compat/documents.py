@@ -29,8 +29,12 @@ def body_of(kind: str, document_id: Any) -> Body | None:
 class Prepared:
     """A thing on its way into the store."""
 
+    kind: str
     id: str
     body: Body
+    owner: str | None = None
+    status: str | None = None
+    expires_at: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Repository:
             TransientError: the store could not take it; try again.
         """
         prepared = self.prepare(thing, data, fields)
-        self._put(prepared.id, prepared.body, None)
+        self._put(prepared, None)
         return prepared.id
 
     def save_batch(self, things: Any) -> list[str]:
@@ -65,7 +69,7 @@ class Repository:
         """
         prepared = [self.prepare(thing, None, {}) for thing in things]
         for one in prepared:
-            self._put(one.id, one.body, None)
+            self._put(one, None)
         return [one.id for one in prepared]
 
     def get(self, thing_id: Any) -> Body | None:
@@ -105,7 +109,7 @@ class Repository:
             if document is None:
                 return False
             try:
-                self._put(str(thing_id), change(document.body), document.version)
+                self._put(self._of(str(thing_id), change(document.body)), document.version)
             except Conflict:
                 if race == _MAX_RACES - 1:
                     raise
@@ -114,7 +118,7 @@ class Repository:
         return True
 
     def prepare(self, thing: Any, data: Any, fields: dict[str, Any]) -> Prepared:
-        """The id and the body of what is saved.
+        """What is saved: its id and body, whose it is, its status and its end.
 
         Raises:
             InvalidInput: it has no fields.
@@ -130,17 +134,20 @@ class Repository:
         named = _first(body, self.id_names)
         if named is None:
             named = body[self.id_names[0]] = str(uuid4())
-        _expiry(body)
-        return Prepared(named, body)
+        return self._of(named, body)
 
-    def _put(self, named: str, body: Body, expected_version: int | None) -> None:
+    def _of(self, named: str, body: Body) -> Prepared:
+        owner = _first(body, self.owner_names)
+        return Prepared(self.kind, named, body, owner, self._status(body), _expiry(body))
+
+    def _put(self, prepared: Prepared, expected_version: int | None) -> None:
         get_analysis_service().put_document(
-            self.kind,
-            named,
-            body,
-            owner=_first(body, self.owner_names),
-            status=self._status(body),
-            expires_at=_expiry(body),
+            prepared.kind,
+            prepared.id,
+            prepared.body,
+            owner=prepared.owner,
+            status=prepared.status,
+            expires_at=prepared.expires_at,
             expected_version=expected_version,
         )
 

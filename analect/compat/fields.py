@@ -38,7 +38,7 @@ _OLDER: dict[str, tuple[str, ...]] = {
     "environment": ("environment",),
     "service": ("service", "service_name"),
     "name": ("name", "task_name", "operation"),
-    "model": ("model", "model_name"),
+    "model": ("model", "model_name", "model_used"),
     "status": ("status",),
     "role": ("role",),
     "source": ("source",),

@@ -7,7 +7,7 @@ was; and as a record without personal data, which is found again by words and by
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 DOCUMENT = "incident"
 BACKUP = "incident_backup"
-_IDS = ("incident_id", "number", "id", "sys_id", "key", "ticket_id")
+IDS = ("incident_id", "number", "id", "sys_id", "key", "ticket_id")
 _DIMENSIONS = ("priority", "severity", "category", "state", "impact", "urgency")
 _OWNERS = ("caller_id", "user_id", "reported_by", "caller")
 _WORDS = 32
@@ -68,16 +68,10 @@ def save_incident_and_analysis_to_sqlite_db(
         TransientError: the store could not take it; try again.
     """
     facts = _facts(incident)
-    incident_id = _identifier(facts)
-    body = {
-        "incident_id": incident_id,
-        "incident": facts,
-        "analysis": plain(analysis),
-        "model_name": text(model_name),
-        **plain(more),
-    }
+    incident_id = identifier_of(facts)
+    body = {**body_of_incident(incident_id, facts, analysis, model_name), **plain(more)}
     get_analysis_service().put_document(
-        DOCUMENT, incident_id, body, owner=_owner(facts), status=_status(facts)
+        DOCUMENT, incident_id, body, owner=owner_of(facts), status=status_of(facts)
     )
     return _remember(incident_id, facts, plain(analysis), model_name)
 
@@ -105,17 +99,11 @@ def save_incident_analysis_backup_json(
     """
     facts = mapping(incident)
     kept = {} if facts is None else _facts(incident)
-    incident_id = text(incident) if facts is None else _identifier(kept)
+    incident_id = text(incident) if facts is None else identifier_of(kept)
     if incident_id is None:
         raise InvalidInput("say which incident: give it, or its id", field="incident")
-    body = {
-        "incident_id": incident_id,
-        "incident": kept or None,
-        "analysis": plain(analysis),
-        "model_name": text(model_name),
-        **plain(more),
-    }
-    get_analysis_service().put_document(BACKUP, incident_id, body, owner=_owner(kept))
+    body = {**body_of_incident(incident_id, kept or None, analysis, model_name), **plain(more)}
+    get_analysis_service().put_document(BACKUP, incident_id, body, owner=owner_of(kept))
     return incident_id
 
 
@@ -169,7 +157,7 @@ def search_incident_history(
     if facts is not None:
         known = _facts(query)
         asked = "\n".join(str(part) for part in _words(known))
-        left_out |= {str(known[name]) for name in _IDS if known.get(name)}
+        left_out |= {str(known[name]) for name in IDS if known.get(name)}
     filters = filter_of({**where, "kind": DOCUMENT})
     service = get_analysis_service()
     # Several analyses of one incident, and the one asked about, make room for others.
@@ -204,32 +192,59 @@ def save_run_metadata(  # noqa: PLR0917  (the older programs' signature)
         Conflict: the same request at the same start was stored with other figures.
         TransientError: the store could not take it; try again.
     """
-    started = moment(start_time, field="start_time")
-    ended = moment(end_time, field="end_time")
-    duration = None if started is None or ended is None else max(0, ended - started) / 1000
-    said = {
+    run = {
         "request_id": request_id,
         "model_name": model_name,
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
-        "duration_ms": duration,
-        "occurred_at": started if started is not None else ended,
-        "name": "run",
-        **more,
     }
+    said = {**said_of_run(run, start_time, end_time), **more}
     named = text(request_id) is not None and said["occurred_at"] is not None
     return get_analysis_service().store(said, kind="llm_call", retry_safe=named)
 
 
+def body_of_incident(
+    incident_id: str, facts: dict[str, Json] | None, analysis: Any, model_name: Any
+) -> dict[str, Json]:
+    """What is kept of an incident as a document."""
+    return {
+        "incident_id": incident_id,
+        "incident": facts,
+        "analysis": plain(analysis),
+        "model_name": text(model_name),
+    }
+
+
+def said_of_run(run: Mapping[str, Any], start_time: Any, end_time: Any) -> dict[str, Any]:
+    """What is said of a model's run as a record.
+
+    Raises:
+        InvalidInput: a time is none.
+    """
+    started = moment(start_time, field="start_time")
+    ended = moment(end_time, field="end_time")
+    duration = None if started is None or ended is None else max(0, ended - started) / 1000
+    when = started if started is not None else ended
+    return {"name": "run", **run, "duration_ms": duration, "occurred_at": when}
+
+
 def _remember(incident_id: str, facts: dict[str, Json], analysis: Json, model: Any) -> str:
-    said = {
+    said = said_of_analysis(incident_id, facts, analysis, model)
+    return get_analysis_service().store_once(said, kind=DOCUMENT)
+
+
+def said_of_analysis(
+    incident_id: str, facts: dict[str, Json], analysis: Json, model: Any
+) -> dict[str, Any]:
+    """What is said of an analysed incident as a record."""
+    return {
         "external_id": incident_id,
         "name": _first(facts, ("short_description", "title", "summary")),
         "input": facts or None,
         "output": analysis,
         "model": model,
-        "status": _status(facts),
-        "subject": _owner(facts),
+        "status": status_of(facts),
+        "subject": owner_of(facts),
         "environment": _first(facts, ("environment",)),
         "service": _first(facts, ("service", "service_name", "business_service")),
         "confidence": _confidence(analysis),
@@ -237,7 +252,6 @@ def _remember(incident_id: str, facts: dict[str, Json], analysis: Json, model: A
         "dimensions": {name: facts[name] for name in _DIMENSIONS if _is_scalar(facts.get(name))},
         "attributes": {"incident_id": incident_id},
     }
-    return get_analysis_service().store_once(said, kind=DOCUMENT)
 
 
 def _facts(incident: Any) -> dict[str, Json]:
@@ -252,11 +266,16 @@ def _facts(incident: Any) -> dict[str, Json]:
     raise InvalidInput("an incident is a dict, a row, a model or an object", field="incident")
 
 
-def _identifier(facts: dict[str, Json]) -> str:
-    found = _first(facts, _IDS)
+def identifier_of(facts: dict[str, Json]) -> str:
+    """The incident's id, whatever it is called.
+
+    Raises:
+        InvalidInput: it has none.
+    """
+    found = _first(facts, IDS)
     if found is None:
         raise InvalidInput(
-            f"the incident has no id: give it one of {', '.join(_IDS)}", field="incident_id"
+            f"the incident has no id: give it one of {', '.join(IDS)}", field="incident_id"
         )
     return found
 
@@ -270,11 +289,13 @@ def _is_scalar(value: Json) -> bool:
     return value not in (None, "") and isinstance(value, (str, int, float))
 
 
-def _owner(facts: dict[str, Json]) -> str | None:
+def owner_of(facts: dict[str, Json]) -> str | None:
+    """Whose the incident is: the person whose erasure takes it along."""
     return _first(facts, _OWNERS)
 
 
-def _status(facts: dict[str, Json]) -> str | None:
+def status_of(facts: dict[str, Json]) -> str | None:
+    """Its state."""
     found = _first(facts, ("status", "state"))
     return None if found is None else found[:MAX_SHORT]
 

@@ -28,6 +28,7 @@ from analect.model.query import (
 from analect.model.record import Draft, IngestResult, Json, Record
 from analect.service.finding import wait_until
 from analect.service.intake import IntakeOptions
+from analect.service.older import OlderData
 from analect.service.retaining import Retaining
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
@@ -461,6 +462,13 @@ class AnalysisService:
     def retention(self) -> Retaining:
         """How records age by policy: plan, run, explain, legal holds."""
         return self._parts.retaining
+
+    # -- arriving --------------------------------------------------------------------------
+
+    @property
+    def older(self) -> OlderData:
+        """What bringing older data in needs besides storing it."""
+        return self._parts.older
 
     # -- leaving ---------------------------------------------------------------------------
 

@@ -110,6 +110,10 @@ class Intake:
             answer.set_result(result)
         return answer
 
+    def check(self, drafts: Sequence[Draft]) -> tuple[Rejection, ...]:
+        """What :meth:`submit` would refuse before it asks the database; nothing is stored."""
+        return tuple(self._prepare(drafts, IntakeOptions()).rejected)
+
     def _prepare(self, drafts: Sequence[Draft], options: IntakeOptions) -> _Prepared:
         now = self._clock()
         key = self._keys.pseudonym_key

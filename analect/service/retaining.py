@@ -17,6 +17,7 @@ from analect.model.ids import Clock, RandomBytes
 from analect.model.record import Record
 from analect.privacy.pseudonymise import Pseudonymiser
 from analect.settings import Settings
+from analect.store.choosing import Choice
 from analect.store.holds import Hold, Holds
 from analect.store.reports import Reports
 from analect.store.tier_files import TierFiles
@@ -145,6 +146,11 @@ class Retaining:
             },
             damaged=len(checked[0]["damaged"]) if checked else None,
         )
+
+    def held(self) -> list[Choice]:
+        """What the legal holds of the settings' policies and those laid by hand select."""
+        rules = rules_at(self._stored(self.policies()), self._holds.all(), self._clock())
+        return rules.held
 
     def holds(self) -> list[Hold]:
         """The holds that were laid by hand."""

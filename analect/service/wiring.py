@@ -41,6 +41,7 @@ from analect.privacy.seal import Sealer
 from analect.service.concluding import Conclusions
 from analect.service.finding import Finder
 from analect.service.intake import Intake
+from analect.service.older import OlderData
 from analect.service.opening import Opener
 from analect.service.papers import Papers
 from analect.service.relating import Relations
@@ -94,6 +95,7 @@ class Parts:
     upkeep: Upkeep
     eraser: Eraser
     retaining: Retaining
+    older: OlderData
     conclusions: Conclusions
     revealer: Revealer
     indexes: Indexes
@@ -179,19 +181,21 @@ def wire(
     telemetry.store.watch(status.look, ground.names)
     retaining = _retaining(ground)
     telemetry.tiers.watch(retaining.look)
+    intake = _intake(ground)
     return Parts(
         store=ground.store,
         reads=ground.reads,
         keys=ground.keys,
         pseudonymiser=ground.pseudonymiser,
         opener=ground.opener,
-        intake=_intake(ground),
+        intake=intake,
         finder=Finder(ground.indexes, ground.load, ground.recent, ground.cursors),
         relations=Relations(ground.indexes),
         papers=_papers(ground),
         upkeep=upkeep,
         eraser=eraser,
         retaining=retaining,
+        older=_older(ground, intake, retaining),
         conclusions=conclusions,
         revealer=Revealer(VaultRows(ground.engine), ground.keys, ground.sealer, ground.clock),
         indexes=ground.indexes,
@@ -299,6 +303,19 @@ def _retaining(ground: _Ground) -> Retaining:
         expire_documents=lambda: ground.store.documents.expire(ground.clock()),
         clock=ground.clock,
         random_bytes=ground.random_bytes,
+    )
+
+
+def _older(ground: _Ground, intake: Intake, retaining: Retaining) -> OlderData:
+    return OlderData(
+        ground.engine,
+        keys=ground.keys,
+        intake=intake,
+        reads=ground.reads,
+        pseudonymiser=ground.pseudonymiser,
+        retaining=retaining,
+        processors=ground.names,
+        clock=ground.clock,
     )
 
 

@@ -56,6 +56,7 @@ class Refusal:
     code: str
     reason: str
     field: str | None = None
+    place: str | None = None
 
 
 class Checkpoint:
@@ -122,7 +123,7 @@ class Importer:
         for line in lines:
             self.progress.read += 1
             if line.draft is None:
-                self._refuse(line.number, line.error)
+                self._refuse(line, line.error)
             batch.append(line)
             if len(batch) >= BATCH:
                 self._take(batch)
@@ -134,22 +135,22 @@ class Importer:
         return self.progress
 
     def _take(self, batch: list[Line]) -> None:
-        good = [(line.number, line.draft) for line in batch if line.draft is not None]
-        for number, draft in good:
-            self._name(number, draft)
+        good = [(line, line.draft) for line in batch if line.draft is not None]
+        for line, draft in good:
+            self._name(line.number, draft)
         result = self.sink.ingest([draft for _, draft in good])
         progress = self.progress
         progress.stored += result.accepted
         progress.duplicates += result.duplicates
         clashes = []
         for rejection in result.rejected:
-            number, draft = good[rejection.index]
+            line, draft = good[rejection.index]
             if rejection.code == "conflict":
-                clashes.append((number, draft, rejection))
+                clashes.append((line, draft, rejection))
             else:
-                self._refuse(number, rejection)
-        for number, draft, rejection in clashes:
-            self._settle_conflict(number, draft, rejection)
+                self._refuse(line, rejection)
+        for line, draft, rejection in clashes:
+            self._settle_conflict(line, draft, rejection)
         progress.line = batch[-1].number
         if self.checkpoint is not None:
             self.checkpoint.save(progress)
@@ -164,12 +165,12 @@ class Importer:
         if draft.occurred_at >= EARLIEST:  # an earlier one is refused by the store, with its reason
             draft.id = derived_id(self.digest, "line", str(number), draft.occurred_at)
 
-    def _settle_conflict(self, number: int, draft: Draft, rejection: Rejection) -> None:
+    def _settle_conflict(self, line: Line, draft: Draft, rejection: Rejection) -> None:
         progress = self.progress
         progress.conflicts += 1
         if self.on_conflict == "error":
             raise Conflict(
-                f"line {number}: its id is stored already with other content; use --on-conflict "
+                f"line {line.number}: its id is stored already with other content; use --on-conflict "
                 "skip to keep what is stored, or replace to erase it and take the line",
                 field="id",
             )
@@ -179,11 +180,10 @@ class Importer:
             again = self.sink.ingest([draft])
             progress.replaced += again.accepted
             for still in again.rejected:
-                self._refuse(number, still)
+                self._refuse(line, still)
 
-    def _refuse(self, number: int, why: Rejection | Exception | None) -> None:
+    def _refuse(self, line: Line, why: Rejection | Exception | None) -> None:
         self.progress.refused += 1
         reason = why.message if isinstance(why, Rejection) else str(why)
-        self.refused(
-            Refusal(number, getattr(why, "code", "invalid"), reason, getattr(why, "field", None))
-        )
+        code, field = getattr(why, "code", "invalid"), getattr(why, "field", None)
+        self.refused(Refusal(line.number, code, reason, field, line.place))

@@ -13,8 +13,11 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What stands at ``number`` (from 1): a draft, or why it is none."""
+    """What stands at ``number`` (from 1) of a file, or of the table ``place`` of one: a draft, or
+    why it is none.
+    """
 
     number: int
     draft: Draft | None
     error: InvalidInput | None = None
+    place: str | None = None

@@ -4,11 +4,11 @@ or warm (``live``); rows whose ``live`` may be out of date have been computed at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select, update
 
 from analect.model.ids import Micros
 from analect.store.engine import read_transaction, write_transaction
@@ -85,6 +85,14 @@ class Aggregates:
         old = delete(monthly_aggregates).where(_C.family == family, _C.month < month)
         with write_transaction(self._engine) as connection:
             return connection.execute(old).rowcount
+
+
+def outdate(engine: Engine, months: Collection[str]) -> None:
+    """Let these months be counted again by whoever counts next."""
+    if months:
+        stale = update(monthly_aggregates).where(_C.month.in_(sorted(months)))
+        with write_transaction(engine) as connection:
+            connection.execute(stale.values(computed_at=0))
 
 
 def _is(key: Key) -> tuple[Any, ...]:

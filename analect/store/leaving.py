@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine, text
 
-from analect.model.ids import RecordId, id_floor, month_bounds
+from analect.model.ids import RecordId, id_floor, month_bounds, month_of
 from analect.store.changes import note_month
 from analect.store.choosing import Choice, Ownership
 from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
@@ -79,6 +79,33 @@ def leaving_rows(
 def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[RecordId]:
     """The first ``limit`` ids."""
     return [driver_id(row[0]) for row in _rows(connection, leaving, None, limit, "r.id")]
+
+
+def load_ids(connection: Connection, ids: Sequence[RecordId]) -> list[RecordId]:
+    """Those of a few ``ids`` that are hot."""
+    return _such(connection, ids, Ownership(connection, [], []), "(1 = 1)")
+
+
+def held_ids(
+    connection: Connection, ids: Sequence[RecordId], holds: Sequence[Choice]
+) -> list[RecordId]:
+    """Those of a few ``ids`` that are hot and that a hold selects."""
+    ownership = Ownership(connection, [], holds)
+    return _such(connection, ids, ownership, ownership.held)
+
+
+def hot_months(engine: Engine) -> list[str]:
+    """The months of which there are hot records, oldest first."""
+    months: list[str] = []
+    with read_transaction(engine) as connection:
+        low = id_floor(0)
+        while True:
+            wanted = text("SELECT id FROM records WHERE id >= :low ORDER BY id LIMIT 1")
+            first = connection.execute(wanted, {"low": bound_id(connection, low)}).scalar()
+            if first is None:
+                return months
+            months.append(month_of(driver_id(first)))
+            low = id_floor(month_bounds(months[-1])[1])
 
 
 def load_rows(connection: Connection, ids: Sequence[RecordId]) -> Sequence[Any]:
@@ -225,6 +252,16 @@ def _rows(
     rows: Sequence[Any] = result.cursor.fetchall()
     result.close()
     return rows
+
+
+def _such(
+    connection: Connection, ids: Sequence[RecordId], ownership: Ownership, condition: str
+) -> list[RecordId]:
+    marks = ", ".join(f":i{number}" for number in range(len(ids)))
+    values = {f"i{number}": bound_id(connection, one) for number, one in enumerate(ids)}
+    statement = f"SELECT r.id FROM records AS r WHERE r.id IN ({marks}) AND {condition}"
+    found = connection.execute(ownership.bind(statement), values | ownership.used(statement))
+    return [driver_id(row[0]) for row in found]
 
 
 def _light(connection: Connection) -> str:

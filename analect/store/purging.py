@@ -8,10 +8,11 @@ from dataclasses import replace
 from sqlalchemy import Connection, Engine, delete, insert, text
 
 from analect.model.ids import Micros, RecordId, id_bytes
+from analect.store.choosing import Choice
 from analect.store.engine import write_transaction
 from analect.store.erasure import chunks, journal_deletions
 from analect.store.holds import Hold, standing_holds
-from analect.store.leaving import Leaving, leaving_ids, remove_rows
+from analect.store.leaving import Leaving, held_ids, leaving_ids, load_ids, remove_rows
 from analect.store.tables import annotation_rows, content_hashes, outbox
 
 PURGED_AT_ONCE = 500
@@ -40,6 +41,32 @@ def purge_hot(
             remove_rows(connection, ids)
             journal_deletions(connection, ids, processors, now)
         return len(ids)
+
+
+def purge_ids(
+    engine: Engine,
+    ids: Sequence[RecordId],
+    holds: Sequence[Choice],
+    processors: Sequence[str],
+    now: Micros,
+) -> tuple[set[RecordId], set[RecordId]]:
+    """Delete hot rows by id, and what belongs to them; those that went, and those that a hold
+    keeps: one of ``holds``, or one that was laid by hand until now.
+    """
+    removed: set[RecordId] = set()
+    held: set[RecordId] = set()
+    for part in chunks(ids):
+        with write_transaction(engine) as connection:
+            laid = [hold.selector for hold in standing_holds(connection)]
+            keeping = set(held_ids(connection, part, [*holds, *laid]))
+            gone = [one for one in load_ids(connection, part) if one not in keeping]
+            if gone:
+                forget_beside(connection, gone)
+                remove_rows(connection, gone)
+                journal_deletions(connection, gone, processors, now)
+            removed.update(gone)
+            held |= keeping
+    return removed, held
 
 
 def same_holds(connection: Connection, laid: Sequence[Hold]) -> bool:

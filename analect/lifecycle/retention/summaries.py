@@ -15,7 +15,7 @@ from analect.lifecycle.tiers.summing import FAMILIES, added, figures_of, percent
 from analect.lifecycle.tiers.tables import TierTables
 from analect.model.ids import DAY, Micros, RecordId, id_floor, month_of
 from analect.store.aggregates import Aggregates, Figures
-from analect.store.leaving import load_rows, month_batches
+from analect.store.leaving import hot_months, load_rows, month_batches
 
 _COUNTED = [name for name in SCHEMA.names if name not in {"payload", "content_hash", "tags"}]
 
@@ -47,10 +47,10 @@ class Summaries:
         return len(wanted)
 
     def recent(self, now: Micros) -> set[str]:
-        """This month and the one of a week ago, and warm months that were never counted."""
+        """This month and the one of a week ago, and months that were never counted."""
         present = {month_of(id_floor(now)), month_of(id_floor(now - 7 * DAY))}
-        warm = {file.month for file in self._tables.standing(WARM)}
-        return present | (warm - self._aggregates.months())
+        there = {file.month for file in self._tables.standing(WARM)} | {*hot_months(self._engine)}
+        return present | (there - self._aggregates.months())
 
     def drop_old(self, policies: Sequence[Policy], now: Micros) -> int:
         """Let go of what the policies keep no longer; how many rows. Of several the longest holds."""

@@ -1,0 +1,1 @@
+"""Data of older programs, brought in: their SQLite files, and their exported in-memory state."""
