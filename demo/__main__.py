@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo import proof
+from demo.ageing import expect, show_ageing, show_drill
 from demo.dataset import Dataset, load
 from demo.engines import engines, processes
 from demo.server import DemoFailed, Server, start
@@ -59,7 +60,7 @@ def main() -> int:
         server = _start(root, stack) if options.engines else _start_alone(root)
         console.print(f"[bold]Analect[/] serves at {server.url}, its data is in {server.home}\n")
         with httpx.Client(base_url=server.url, timeout=60) as client:
-            show(client, server, load(datetime.now(UTC)))
+            show(client, server, load(datetime.now(UTC)), root)
         if keep:
             _say_where(server, root)
             return 0
@@ -118,10 +119,10 @@ def _say_where(server: Server, root: Path) -> None:
 
 def _stop(server: Server) -> None:
     code = server.stop()
-    _expect(code == 0, f"the server ends with code 0, not {code}")
+    expect(code == 0, f"the server ends with code 0, not {code}")
 
 
-def show(client: httpx.Client, server: Server, dataset: Dataset) -> None:
+def show(client: httpx.Client, server: Server, dataset: Dataset, root: Path) -> None:
     """Everything, one part after the other."""
     _store(client, dataset)
     _thread(client)
@@ -129,7 +130,9 @@ def show(client: httpx.Client, server: Server, dataset: Dataset) -> None:
     _semantic(client)
     _related(client)
     _status(client)
-    _proof(client, server, dataset)
+    show_ageing(console, client, server)
+    backups = show_drill(console, server, root)
+    _proof(client, server, dataset, backups)
 
 
 def _store(client: httpx.Client, dataset: Dataset) -> None:
@@ -153,13 +156,13 @@ def _thread(client: httpx.Client) -> None:
     items = _json(client.get("/v1/threads/billing-double-charge"))["items"]
     console.print("\n[bold]2. A thread[/], in order, personal data replaced by stable tokens")
     messages = [item for item in items if item["kind"] == "message"]
-    _expect(len(messages) == 6, "the thread has six messages")
+    expect(len(messages) == 6, "the thread has six messages")
     table = Table.grid(padding=(0, 0, 0, 3), pad_edge=True)
     for item in messages:
         text = str(item.get("input") or item.get("output"))
         table.add_row(Text(item["role"], style="cyan"), Text(text))
     console.print(table)
-    _expect("<card:" in str(messages) and "<email:" in str(messages), "it shows tokens")
+    expect("<card:" in str(messages) and "<email:" in str(messages), "it shows tokens")
 
 
 def _searches(client: httpx.Client) -> None:
@@ -169,9 +172,9 @@ def _searches(client: httpx.Client) -> None:
         table.add_column(no_wrap=True, overflow="ellipsis", width=width)
     for query, what in QUERIES:
         items = _search(client, query, "text")
-        _expect(bool(items), f"a text search for {query} finds something")
+        expect(bool(items), f"a text search for {query} finds something")
         snippet = (items[0]["highlights"] or [""])[0]
-        _expect("<em>" in snippet, f"the match of {query} is marked")
+        expect("<em>" in snippet, f"the match of {query} is marked")
         table.add_row(Text(query), f"{len(items)} found", _marked(snippet), f"[dim]{what}[/]")
     console.print(table)
 
@@ -191,7 +194,7 @@ def _semantic(client: httpx.Client) -> None:
         table.add_column(no_wrap=True, overflow="ellipsis", width=width)
     for query in ("I want my money back", "the machine ran out of RAM", "secrets were exposed"):
         items = _search(client, query, "semantic")
-        _expect(bool(items), f"a semantic search for {query} finds something")
+        expect(bool(items), f"a semantic search for {query} finds something")
         record = items[0]["record"]
         text = str(record.get("input") or record.get("output") or record.get("name"))
         table.add_row(query, f"{items[0]['score']:.2f}", Text(text))
@@ -201,7 +204,7 @@ def _semantic(client: httpx.Client) -> None:
 def _related(client: httpx.Client) -> None:
     first = _search(client, '"leased times" OR kafka OR lagging', "text")[0]["record"]
     graph = _json(client.get(f"/v1/related/{first['id']}?depth=2&limit=40"))
-    _expect(len(graph["nodes"]) > 3, "a record has relations")
+    expect(len(graph["nodes"]) > 3, "a record has relations")
     console.print(
         f"\n[bold]5. Relations[/] of the message {escape(str(first.get('input'))[:60])!r}"
     )
@@ -225,35 +228,35 @@ def _status(client: httpx.Client) -> None:
         "store", f"{store['database']}, {store['records']} records, {store['bytes']:,} bytes"
     )
     for name, index in status["indexes"].items():
-        _expect(index["records"] == store["records"], f"the index {name} holds every record")
+        expect(index["records"] == store["records"], f"the index {name} holds every record")
         table.add_row(f"index of {name}", f"{index['state']}, {index['records']} records")
     waiting = sum(one["entries"] for one in status["processors"].values())
     table.add_row("waiting", str(waiting))
     table.add_row("in quarantine", str(len(status["quarantine"])))
     console.print(table)
-    _expect(waiting == 0 and not status["quarantine"], "everything is processed")
+    expect(waiting == 0 and not status["quarantine"], "everything is processed")
 
 
-def _proof(client: httpx.Client, server: Server, dataset: Dataset) -> None:
+def _proof(client: httpx.Client, server: Server, dataset: Dataset, backups: Path) -> None:
     metrics = client.get("/metrics").text
     seen = proof.search(
         dataset.planted,
-        [server.home, *server.folders],
+        [server.home, backups, *server.folders],
         {"/metrics": metrics, "log": server.log.read_text("utf-8")},
     )
     if seen.found:
         raise DemoFailed(f"personal data was found: {seen.found}")
     sent = str(dataset.records)
-    _expect(all(value in sent for value in dataset.planted.values()), "every value was sent")
+    expect(all(value in sent for value in dataset.planted.values()), "every value was sent")
     # A scan that finds nothing proves something only if it finds what is there.
     control = proof.search(
         {"a thread's name": "billing-double-charge"}, [server.home, *server.folders], {}
     )
-    _expect(bool(control.found), "the same scan finds what is stored in plain")
+    expect(bool(control.found), "the same scan finds what is stored in plain")
     console.print(
-        f"\n[bold green]7. Private[/]: {seen.values} planted values (mail addresses, phones, cards, "
+        f"\n[bold green]9. Private[/]: {seen.values} planted values (mail addresses, phones, cards, "
         f"keys, ...) were sent; none is in any of {seen.files} places, {seen.bytes:,} bytes, "
-        f"of the data folder, the log and the metrics, be it as text, UTF-16, base64, hexadecimal "
+        f"of the data folder, the backup, the log and the metrics, be it as text, UTF-16, base64, hexadecimal "
         f"or URL-encoded. The same scan does find the name of a thread, which is stored in plain."
     )
 
@@ -269,11 +272,6 @@ def _json(response: httpx.Response) -> dict[str, Any]:
         raise DemoFailed(f"{response.request.url.path} answered {response.text}")
     body: dict[str, Any] = response.json()
     return body
-
-
-def _expect(seen: bool, what: str) -> None:
-    if not seen:
-        raise DemoFailed(f"expected that {what}")
 
 
 if __name__ == "__main__":

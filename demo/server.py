@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,8 @@ class Server:
     log: Path
     folders: tuple[Path, ...] = ()
     """Where else its data are."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """With which commands work on the same store."""
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
@@ -60,7 +62,8 @@ def start(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", home, log, tuple(folders))
+    url = f"http://127.0.0.1:{port}"
+    server = Server(process, url, home, log, tuple(folders), environment)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +83,12 @@ class AnalysisServiceIntegration:
                 return getattr(service, name)(*args, **kwargs)
 
         return call
+
+    @contextmanager
+    def use(self) -> Iterator[AnalysisService]:
+        """The open store itself, for what has no older name; open until the block ends."""
+        with self._shared.use() as service:
+            yield service
 
     def close(self) -> None:
         """Close the store of this process; the next call opens it again."""

@@ -69,7 +69,7 @@ def export_records(
         progress: told now and then how many are written.
     """
     count = 0
-    with _stream(target) as stream:
+    with whole_file(target) as stream:
         writer = _WRITERS[form](stream)
         for record in records:
             writer.write(record)
@@ -87,7 +87,7 @@ def export_documents(documents: Iterable[Document], target: Path) -> int:
     if first is None:
         return 0
     count = 0
-    with _stream(target) as stream:
+    with whole_file(target) as stream:
         writer = JsonLinesWriter(stream)
         for document in _again(first, iterator):
             writer.write_object(document_to_flat(document))
@@ -122,7 +122,7 @@ def _again(first: Document, rest: Iterator[Document]) -> Iterator[Document]:
 
 
 @contextmanager
-def _stream(target: Path | None) -> Iterator[IO[bytes]]:
+def whole_file(target: Path | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that takes its name only when the block ends well.
 
     Raises:
