@@ -18,6 +18,7 @@ from analect.compat import (
     content,
     get_analysis_service,
     incidents,
+    moving,
     process,
 )
 from analect.model.errors import Conflict, InvalidInput
@@ -262,3 +263,36 @@ def test_health_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = content.get_health_status()
     assert broken["status"] == "unhealthy"
     assert broken["reasons"]
+
+
+# -- data from before ------------------------------------------------------------------------
+
+
+def test_state_in_memory_goes_out_comes_in_and_is_taken_back(tmp_path: Path) -> None:
+    class Program:
+        def __init__(self) -> None:
+            self.users = {MAIL: {"name": "Bob"}}
+            self.interactions = [{"user_input": f"ask {MAIL}", "timestamp": 1_700_000_000}]
+            self.retries = 3
+
+    path = tmp_path / "state.json"
+    state = moving.export_in_memory_data(path, Program())
+    assert state.keys() == {"users", "interactions"}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert moving.run_migration(path, dry_run=True)["outcome"] == "dry-run"
+    report = moving.run_migration(path)
+    assert [table["stored"] for table in report["tables"]] == [1, 1]
+    assert content.get_user(MAIL) == {"user_id": MAIL, "name": "Bob"}
+    (record,) = kept("interaction")
+    assert record.input.startswith("ask <email:")
+    content.track_event("login", user_id=MAIL)
+    held = moving.export_in_memory_data()
+    assert [user["name"] for user in held["users"]] == ["Bob"]
+    assert [event["event_type"] for event in held["events"]] == ["login"]
+    back = moving.rollback_migration(report["migration"])
+    assert (back["records"], back["documents"]) == (1, 1)
+    assert content.get_user(MAIL) is None
+    again = moving.run_migration(held)
+    assert [table["stored"] for table in again["tables"]] == [1, 1]
+    with pytest.raises(InvalidInput, match="known collections"):
+        moving.run_migration({"counters": {"n": 1}})

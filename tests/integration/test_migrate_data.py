@@ -178,7 +178,7 @@ def test_analyses_come_without_their_queues(small_store: AnalysisService, tmp_pa
     assert first.external_id == second.external_id == "task-17"
     assert (first.variables, first.output) == ({"amount": 12.5}, {"verdict": "approved"})
     assert (first.tags, second.tags) == (("invoice",), ("second",))
-    assert small_store.thread("t-17", PageRequest()).items == (first, second)
+    assert small_store.thread("t-17", PageRequest(descending=False)).items == (first, second)
 
 
 def test_exported_memory_comes_in_whatever_its_shape(
@@ -194,7 +194,7 @@ def test_exported_memory_comes_in_whatever_its_shape(
     assert report.left_alone == {"counters": 1}
     assert small_store.get_document("user", MAIL).body["name"] == "Anna Berg"
     assert small_store.get_document("story", "st-1").status == "draft"
-    asked, answered = small_store.thread("t-1", PageRequest()).items
+    asked, answered = small_store.thread("t-1", PageRequest(descending=False)).items
     assert (asked.role, answered.output) == ("user", "In Lyon.")
     journal = (tmp_path / "home/migrations" / f"{report.migration}.jsonl").read_text()
     assert MAIL not in journal

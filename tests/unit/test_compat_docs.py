@@ -8,14 +8,22 @@ from pathlib import Path
 import pytest
 
 from analect import compat
-from analect.compat import configuration, content, fields, incidents
+from analect.compat import configuration, content, fields, incidents, moving
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/compat.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
     "name",
-    sorted({*compat.__all__, *incidents.__all__, *content.__all__, *configuration._SHORT}),
+    sorted(
+        {
+            *compat.__all__,
+            *incidents.__all__,
+            *content.__all__,
+            *moving.__all__,
+            *configuration._SHORT,
+        }
+    ),
 )
 def test_every_public_name_is_documented(name: str) -> None:
     if name in {"storage_path", "data_dir"}:
