@@ -68,9 +68,9 @@ def migrate_data(
         bool, typer.Option("--reports", help="Show what the last migrations did.")
     ] = False,
 ) -> None:
-    """Bring in what older programs kept; an interrupted migration goes on where it stopped.
+    """Bring in what older programs kept.
 
-    Rows that came before are duplicates. Refused rows and conflicts are counted, the others
+    An interrupted migration goes on where it stopped. Rows that came before are duplicates. Refused rows and conflicts are counted, the others
     stored; the exit code is then 4.
     """
     if sum((file is not None, rollback is not None, reports)) != 1:
