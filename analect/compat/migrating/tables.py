@@ -147,12 +147,12 @@ def _objects(part: Any) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
             if isinstance(value, list):
                 for _, fields in _objects(value):
                     yield None, {"_of": str(key), **fields}
-            elif (fields := mapping(value)) is not None:
-                yield str(key), {"_key": str(key), **fields}
+            elif (told := mapping(value)) is not None:
+                yield str(key), {"_key": str(key), **told}
     elif isinstance(part, list):
         for value in part:
-            if (fields := mapping(value)) is not None:
-                yield None, fields
+            if (told := mapping(value)) is not None:
+                yield None, told
 
 
 @contextmanager
