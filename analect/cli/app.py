@@ -6,6 +6,7 @@ from analect.cli import (
     backing,
     erasing,
     exchanging,
+    grouping,
     keys,
     migrating,
     pipeline,
@@ -35,6 +36,7 @@ app = group_of(
 for group in (
     serving,
     reading,
+    grouping,
     processing,
     pipeline,
     exchanging,

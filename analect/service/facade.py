@@ -12,6 +12,7 @@ from typing import Any, Self
 from analect.cache.cache import Cache
 from analect.lifecycle.erase import Receipt
 from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFound
+from analect.model.grouping import Figures
 from analect.model.ids import Clock, Micros, RandomBytes, RecordId, parse_id
 from analect.model.query import (
     MAX_LIMIT,
@@ -248,6 +249,18 @@ class AnalysisService:
         if not found.items and page.cursor is None:
             raise NotFound("there is no thread with this id", field="thread")
         return Page(tuple(self._parts.opener.open(found.items)), found.next)
+
+    def aggregate(self, where: RecordFilter, by: Sequence[str] = ()) -> Sequence[Figures]:
+        """Counts, tokens, cost, durations and ratings of what passes, hot and warm, by group.
+
+        Args:
+            where: which records.
+            by: fields, ``hour``, ``day``, ``month`` (UTC) or ``dim.NAME``; none: one group of all.
+
+        Raises:
+            InvalidQuery: a name is unknown, or there are too many groups.
+        """
+        return self._parts.reads.aggregate(self._stored_form(where), by)
 
     def feedback_of(self, record_ids: Sequence[RecordId]) -> dict[RecordId, Sequence[Record]]:
         """The evaluations that point at these records."""

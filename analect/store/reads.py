@@ -12,11 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, TextClause, bindparam, text
 
 from analect.model.errors import InvalidQuery
+from analect.model.grouping import Figures, Group
 from analect.model.ids import RecordId, id_bytes, id_text
 from analect.model.query import MAX_LIMIT, NumberRange, Page, PageRequest, RecordFilter
 from analect.store.cursor import Cursors, digest
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.filters import Span, check, evaluations, select, span_of
+from analect.store.grouping import grouped_hot
 from analect.store.rows import SELECT_LIST, StoredRecord, bound_id, driver_id, stored_record
 from analect.store.threads import thread_page
 
@@ -138,6 +140,14 @@ class RecordReads:
                 statement = f"SELECT count(*) FROM ({inner}) AS counted"
                 selection.values["limit"] = limit
             return int(connection.execute(text(statement), selection.values).scalar_one())
+
+    def grouped(self, where: RecordFilter, by: Sequence[str]) -> Iterator[tuple[Group, Figures]]:
+        """Figures of the records that pass, by group.
+
+        Raises:
+            InvalidQuery: the filter names an unknown field.
+        """
+        return grouped_hot(self._engine, where, by)
 
     def scan(
         self, where: RecordFilter, batch: int = SCAN_BATCH

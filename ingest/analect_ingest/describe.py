@@ -30,6 +30,11 @@ _LIMIT: Schema = {
 _UUID: Schema = {"type": "string", "format": "uuid"}
 
 _QUERY: dict[str, Schema] = {
+    "by": {
+        "type": "string",
+        "maxLength": 4096,
+        "description": "Names between commas: fields, `hour`, `day`, `month` (UTC), `dim.NAME`.",
+    },
     "after": {"type": "string", "description": "Where to go on: a cursor, or a record's id."},
     "cursor": _CURSOR,
     "dedupe": {"enum": ["content"]},
@@ -268,8 +273,29 @@ def _of_searches() -> dict[str, Schema]:
             edges={"type": "array", "items": {"type": "object"}},
             truncated={"type": "boolean"},
         ),
+        "Figures": _figures(),
         "TagCount": _object(tag=_TEXT, records={"type": "integer"}),
     }
+
+
+def _figures() -> Schema:
+    count: Schema = {"type": "integer", "minimum": 0}
+    mean: Schema = {"type": ["number", "null"]}
+    return _object(
+        group={"type": "object"},
+        records=count,
+        successes=count,
+        failures=count,
+        input_tokens=count,
+        output_tokens=count,
+        cost=mean,
+        ratings=count,
+        rating_mean=mean,
+        timed=count,
+        duration_mean=mean,
+        duration_min=mean,
+        duration_max=mean,
+    )
 
 
 def _of_judgements() -> dict[str, Schema]:

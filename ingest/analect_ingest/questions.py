@@ -86,6 +86,16 @@ def records_question(pairs: Pairs) -> tuple[RecordFilter, PageRequest]:
     return replace(question.filter(), tier=_tier(question, TIERS)), page
 
 
+def aggregate_question(pairs: Pairs) -> tuple[RecordFilter, tuple[str, ...]]:
+    """Of ``GET /v1/aggregate``: which records, and by what."""
+    question = _taken(pairs, {"by", "tier"})
+    if question.limit is not None or question.cursor is not None:
+        raise InvalidQuery("every group is in one answer", field="limit")
+    named = question.others.get("by", "").split(",")
+    by = tuple(SHORT_NAMES.get(name, name) for name in map(str.strip, named) if name)
+    return replace(question.filter(), tier=_tier(question, TIERS[:2])), by
+
+
 def thread_question(pairs: Pairs) -> tuple[PageRequest, str | None]:
     """Of ``GET /v1/threads/{id}``: a page in the order of the conversation, and its tier."""
     question = _only(pairs, {"limit", "cursor", "tier"})

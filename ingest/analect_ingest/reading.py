@@ -86,6 +86,14 @@ class Reading:
             ),
         )(self.thread)
         app.get(
+            "/v1/aggregate",
+            **operation(
+                "Count and add up hot and warm records, by any fields",
+                parameters=[*parameters("by", "tier"), *FILTERS],
+                ok=items_of("Figures"),
+            ),
+        )(self.aggregate)
+        app.get(
             "/v1/changes",
             **operation(
                 "Read everything once, in the order it was committed",
@@ -135,6 +143,12 @@ class Reading:
         thread_id = request.path_params["id"]
         found = await self._read("thread", self._service.thread, thread_id, page, tier)
         return present.json_response(present.page(found, present.record))
+
+    async def aggregate(self, request: Request) -> Response:
+        """Figures by group, in the order of the groups; all of them."""
+        where, by = questions.aggregate_question(request.query_params.multi_items())
+        found = await self._read("aggregate", self._service.aggregate, where, by)
+        return present.json_response({"items": found, "next": None})
 
     async def changes(self, request: Request) -> Response:
         """Puts and deletions behind a cursor; `next` is always there."""

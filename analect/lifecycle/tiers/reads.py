@@ -11,6 +11,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Protocol
 
 from analect.model.errors import InvalidQuery
+from analect.model.grouping import Figures, Group, add, check_names, told
 from analect.model.ids import RecordId, id_bytes
 from analect.model.query import MAX_LIMIT, TIERS, Page, PageRequest, RecordFilter
 from analect.store.cursor import Cursors, digest
@@ -134,6 +135,31 @@ class TieredReads:
         hot = 0 if where.tier == "warm" else self._hot.count(where)
         warm = None if where.tier == HOT else self._files.warm()
         return hot if warm is None else hot + warm.count(where, self._rated(where, warm))
+
+    def aggregate(self, where: RecordFilter, by: Sequence[str]) -> Sequence[Figures]:
+        """Figures of the hot and warm records that pass, by group: ``group`` (the values of
+        ``by``), ``records``, ``successes``, ``failures``, tokens, ``cost``, and how many were timed
+        and rated, with means. One that is being moved at the moment may count twice.
+
+        Raises:
+            InvalidQuery: filter or ``by`` names an unknown field, or there are too many groups.
+        """
+        check(where)
+        check_names(by)
+        if where.tier == COLD:
+            raise InvalidQuery(
+                "cold records are not grouped: `analect retention summaries` has their figures",
+                field="tier",
+            )
+        found: dict[Group, Figures] = {}
+        if where.tier != "warm":
+            add(found, self._hot.grouped(where, by))
+        if where.tier != HOT and (warm := self._files.warm()) is not None:
+            rated = self._rated(where, warm)
+            hot = self._hot.exists
+            for group in warm.grouped(where, by, lambda ids: set(hot(ids)), rated):
+                add(found, [group])
+        return told(by, found)
 
     def scan(
         self, where: RecordFilter, batch: int = SCAN_BATCH

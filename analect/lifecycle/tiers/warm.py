@@ -12,18 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from analect.lifecycle.tiers.columns import stored_records
 from analect.lifecycle.tiers.conditions import columns_of, mask
+from analect.lifecycle.tiers.grouping import Grouper, columns_for
 from analect.lifecycle.tiers.locator import GROUPED, SCOPES
 from analect.lifecycle.tiers.part import ROW_GROUP, WARM
 from analect.lifecycle.tiers.shelf import Part, Shelf, places_of
 from analect.model.errors import NotFound, StoreUnavailable
+from analect.model.grouping import Figures, Group
 from analect.model.ids import RecordId
 from analect.model.query import RecordFilter
 from analect.store.filters import Span, inside, span_of
 from analect.store.rows import StoredRecord
 from analect.store.threads import ThreadPlace
-from analect.store.tier_files import TierFile, TierFiles
+from analect.store.tier_files import REMOVING, TierFile, TierFiles
 
 _ATTEMPTS = 5
 _GROUPS_AT_ONCE = (1, 2, 4, 8, 16, 32)
@@ -111,6 +116,37 @@ class WarmReads:
         return self._again(
             lambda: sum(1 for _ in self._matches(where, span, rated, descending=False))
         )
+
+    def grouped(
+        self,
+        where: RecordFilter,
+        by: Sequence[str],
+        hot: Callable[[Sequence[RecordId]], set[RecordId]],
+        rated: Rated = frozenset(),
+    ) -> Iterator[tuple[Group, Figures]]:
+        """The figures of those that pass, group by group, file by file: a group may come again.
+        ``hot`` says which of the ids of a file whose rows are still being removed are hot as well;
+        they are left out.
+        """
+        columns = list(dict.fromkeys((*columns_of(where), *columns_for(by))))
+        span = span_of(where)
+        with Grouper(by) as grouper:
+            for file in self._files.standing(WARM):
+                if not _may_hold(file, where, span) or not self._may_name(file, where):
+                    continue
+                table = self._passing(file, where, columns, rated)
+                if file.state == REMOVING:
+                    twice = pa.array(sorted(hot(table.column("id").to_pylist())), pa.string())
+                    table = table.filter(pc.invert(pc.is_in(table.column("id"), twice)))
+                yield from grouper.group(table)
+
+    def _passing(
+        self, file: TierFile, where: RecordFilter, columns: Sequence[str], rated: Rated
+    ) -> Any:
+        """The rows of a file that pass."""
+        part = self._shelf.part(file.name)
+        table = part.rows(self._groups(file, part, where, span_of(where)), columns)
+        return table.filter(pa.array(mask(table, where, rated)))
 
     def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of what the indexes keep, in the order of ids."""
