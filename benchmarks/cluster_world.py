@@ -51,6 +51,8 @@ class World:
     def started(cls, root: Path) -> Iterator[World]:
         """A fresh store; without indexes until ``variables`` says otherwise."""
         root.mkdir(parents=True)
+        # A processor that one measure installed, and its settings, are not there for the next.
+        environment, path = dict(os.environ), list(sys.path)
         with _postgres() as database, valkey_server() as valkey:
             world = cls(
                 root,
@@ -71,6 +73,9 @@ class World:
                     process.wait()
                     if process.stdout is not None:
                         process.stdout.close()
+                os.environ.clear()
+                os.environ.update(environment)
+                sys.path[:] = path
 
     def settings(self) -> Settings:
         """The same for this process."""
