@@ -7,9 +7,11 @@ alike. A claim is a lease: whoever loses it has no effect on the entry any more.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from time import perf_counter, sleep
 from typing import Protocol
 
@@ -25,6 +27,7 @@ from analect.model.errors import (
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Annotation
 from analect.model.record import Record
+from analect.pipeline.ahead import in_step
 from analect.pipeline.pacing import Away, Rate
 from analect.pipeline.processor import Outcome, Processor
 from analect.settings import Limits
@@ -34,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 _RATE_SECONDS = 0.05
 """How soon to look again at a processor whose rate is used up."""
+_SHARE_OF_LEASE = 4
+"""A worker begins no other batch of a job after this part of its lease: there is time to finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,15 @@ class RunnerOptions:
 
     limits: Callable[[str], Limits] = lambda _name: Limits(batch_size=500)
     lease: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What became of a batch in its processor: without an outcome and an error it was not begun."""
+
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    seconds: float = 0.0
 
 
 class Observer(Protocol):
@@ -83,6 +97,7 @@ class Runner:
         rates = {name: options.limits(name).rate for name in processors}
         self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
         self._away = {name: Away() for name in processors}
+        self._turns = {name: Lock() for name in processors}
 
     @property
     def processors(self) -> Mapping[str, Processor]:
@@ -163,8 +178,8 @@ class Runner:
         return self._away[name].left()
 
     def take(self, name: str, job: str, seqs: Sequence[int]) -> int:
-        """Process those of these entries that wait in the queue for ``job``; how many records they
-        held (0: none of them waits there any more).
+        """Process those of these entries that wait in the queue for ``job``, batch by batch; how
+        many records were in what was begun (0: none of them waits there any more).
 
         Raises:
             StoreUnavailable: nothing is known of the entries; they stay where they are.
@@ -176,15 +191,12 @@ class Runner:
     def _handle(self, name: str, entries: Sequence[Entry]) -> int:
         puts = [entry for entry in entries if entry.operation == "put"]
         deletes = [entry for entry in entries if entry.operation == "delete"]
-        started = perf_counter()
         try:
-            failed = self._put(name, puts) if puts else 0
-            failed += self._delete(name, deletes) if deletes else 0
+            count = self._put_all(name, puts) if puts else 0
+            count += self._delete_all(name, deletes) if deletes else 0
         except AnalectError:
             self._unsettled.extend(entries)
             raise
-        count = sum(len(entry.ids) for entry in entries)
-        self._observer.processed(name, count - failed, failed, perf_counter() - started)
         return count
 
     def _give_back(self) -> None:
@@ -197,10 +209,56 @@ class Runner:
             with suppress(ValueError):  # another thread may have been as quick
                 self._unsettled.remove(entry)
 
+    def _put_all(self, name: str, entries: Sequence[Entry]) -> int:
+        """In batches, each settled by itself; how many records were in those that were begun."""
+        end = perf_counter() + self._options.lease / _SHARE_OF_LEASE
+        batches = list(_batches(entries, self._options.limits(name).batch_size or 1))
+
+        def work(batch: Sequence[Entry], loaded: Callable[[], list[Record]]) -> _Tried:
+            late = batch is not batches[0] and perf_counter() > end
+            # What was not begun is no attempt, and may be another worker's.
+            return _Tried() if late or self._away[name].left() else self._try(name, loaded)
+
+        return sum(
+            in_step(batches, load=self._read, work=work, settle=partial(self._settled, name))
+        )
+
     def _put(self, name: str, entries: Sequence[Entry]) -> int:
-        ids = list(dict.fromkeys(id_ for entry in entries for id_ in entry.ids))
+        """One batch, here and now; how many records failed."""
+        tried = self._try(name, lambda: self._read(entries))
+        return self._settle(name, entries, tried)
+
+    def _read(self, entries: Sequence[Entry]) -> list[Record]:
+        return [r for r in self._load(_ids_of(entries)) if r.payload_state != "erased"]
+
+    def _try(self, name: str, loaded: Callable[[], list[Record]]) -> _Tried:
+        started = perf_counter()
         try:
-            outcome = self._process(name, ids)
+            records = loaded()
+            with self._turns[name]:
+                outcome = self._processors[name].process(records) if records else Outcome()
+        except Exception as error:
+            return _Tried(error=error, seconds=perf_counter() - started)
+        self._away[name].answered()
+        return _Tried(outcome, seconds=perf_counter() - started)
+
+    def _settled(self, name: str, entries: Sequence[Entry], tried: _Tried) -> int:
+        """How many records were in ``entries``, if it was begun."""
+        if tried.outcome is None and tried.error is None:
+            self._outbox.hand_back(entries, self._worker)
+            return 0
+        failed = self._settle(name, entries, tried)
+        count = sum(len(entry.ids) for entry in entries)
+        self._observer.processed(name, count - failed, failed, tried.seconds)
+        return count
+
+    def _settle(self, name: str, entries: Sequence[Entry], tried: _Tried) -> int:
+        """Make done, or failed, what the processor had; how many records failed."""
+        if tried.error is not None:
+            return self._all_failed(name, entries, tried.error, self._put)
+        outcome = tried.outcome or Outcome()
+        try:
+            self._keep(name, _ids_of(entries), outcome)
         except Exception as error:
             return self._all_failed(name, entries, error, self._put)
         refused = {failure.id: failure for failure in outcome.failures}
@@ -219,23 +277,27 @@ class Runner:
                 )
         return len(refused)
 
-    def _process(self, name: str, ids: Sequence[RecordId]) -> Outcome:
-        processor = self._processors[name]
-        records = [r for r in self._load(ids) if r.payload_state != "erased"]
-        outcome = processor.process(records) if records else Outcome()
-        self._away[name].answered()
-        # What was erased on the way, its deletion perhaps processed already, must not come back.
+    def _keep(self, name: str, ids: Sequence[RecordId], outcome: Outcome) -> None:
+        """What was erased on the way, its deletion perhaps processed already, must not come back."""
         there = self._exist(ids)
         if gone := [id_ for id_ in ids if id_ not in there]:
-            processor.forget(gone)
+            with self._turns[name]:
+                self._processors[name].forget(gone)
         if kept := [one for one in outcome.annotations if one.record_id in there]:
             self._annotate(kept)
-        return outcome
+
+    def _delete_all(self, name: str, entries: Sequence[Entry]) -> int:
+        started = perf_counter()
+        failed = self._delete(name, entries)
+        count = sum(len(entry.ids) for entry in entries)
+        self._observer.processed(name, count - failed, failed, perf_counter() - started)
+        return count
 
     def _delete(self, name: str, entries: Sequence[Entry]) -> int:
         ids = [id_ for entry in entries for id_ in entry.ids]
         try:
-            self._processors[name].forget(ids)
+            with self._turns[name]:
+                self._processors[name].forget(ids)
         except Exception as error:
             return self._all_failed(name, entries, error, self._delete)
         self._outbox.done(entries, self._worker)
@@ -261,3 +323,21 @@ class Runner:
         for entry in entries:
             self._outbox.fail(entry, self._worker, code, self._clock(), transient=transient)
         return sum(len(entry.ids) for entry in entries)
+
+
+def _ids_of(entries: Sequence[Entry]) -> list[RecordId]:
+    return list(dict.fromkeys(id_ for entry in entries for id_ in entry.ids))
+
+
+def _batches(entries: Sequence[Entry], size: int) -> Iterator[list[Entry]]:
+    """Of about ``size`` records; an entry that holds more is one by itself."""
+    batch: list[Entry] = []
+    held = 0
+    for entry in entries:
+        if batch and held + len(entry.ids) > size:
+            yield batch
+            batch, held = [], 0
+        batch.append(entry)
+        held += len(entry.ids)
+    if batch:
+        yield batch

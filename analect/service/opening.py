@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analect.model.errors import KeyDestroyed
-from analect.model.record import Record
+from analect.model.record import Record, with_payload
 from analect.privacy.keys import DataKeys
 from analect.privacy.seal import Sealer
 from analect.store.rows import StoredRecord
@@ -32,20 +32,9 @@ class Opener:
                 opened.append(one.record)
                 continue
             try:
-                given, answer, variables, attributes = self._sealer.open(
-                    one.payload, one.record.id, keys
-                )
+                payload = self._sealer.open(one.payload, one.record.id, keys)
             except KeyDestroyed:
                 opened.append(replace(one.record, payload_state="erased"))
                 continue
-            opened.append(
-                replace(
-                    one.record,
-                    input=given,
-                    output=answer,
-                    variables=variables,
-                    attributes=attributes,
-                    payload_state="open",
-                )
-            )
+            opened.append(with_payload(one.record, payload))
         return opened

@@ -30,6 +30,7 @@ from analect.store.outbox import (
     BACKLOG,
     CLAIMED,
     COMMITTED,
+    DUE_AGAIN,
     INTERACTIVE,
     PENDING,
     QUEUE,
@@ -123,7 +124,6 @@ class Handover:
         """Make due again what waits in these jobs; how many entries."""
         if not jobs:
             return 0
-        again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
         back = (
             update(outbox)
             .where(
@@ -131,7 +131,7 @@ class Handover:
                 outbox.c.state == CLAIMED,
                 outbox.c.claimed_by.in_([QUEUE + job for job in jobs]),
             )
-            .values(again)
+            .values(DUE_AGAIN)
         )
         with write_transaction(self._engine, durable=False) as connection:
             return connection.execute(back).rowcount

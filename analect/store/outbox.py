@@ -57,6 +57,9 @@ _PER_ENTRY = 500
 _NOBODYS_FAULT = frozenset({StoreUnavailable.code, EngineUnavailable.code})
 """A record is never given up because something was away."""
 
+DUE_AGAIN = {"state": PENDING, "claimed_by": None, "claimed_at": None}
+"""What becomes of a claim that nobody holds any more."""
+
 ids_held = func.coalesce(outbox.c.ids, commits.c.ids)
 with_commits = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
 alone = and_(outbox.c.attempts >= ALONE, func.coalesce(outbox.c.error_code, "") == WORKER_LOST)
@@ -191,6 +194,13 @@ class Outbox:
             connection.execute(delete(outbox).where(outbox.c.seq.in_(leased)))
             return len(leased)
 
+    def hand_back(self, entries: Sequence[Entry], worker: str) -> int:
+        """Make due again what ``worker`` holds and did not begin; how many entries."""
+        with write_transaction(self._engine, durable=False) as connection:
+            leased = _leased(connection, entries, worker)
+            connection.execute(update(outbox).where(outbox.c.seq.in_(leased)).values(DUE_AGAIN))
+            return len(leased)
+
     def fail(
         self,
         entry: Entry,
@@ -240,8 +250,7 @@ class Outbox:
     def _release(self, connection: Connection, entries: Sequence[Entry], now: Micros) -> None:
         # Nobody touched what waited in the queue: that is no attempt.
         untouched = [entry.seq for entry in entries if _in_queue(entry)]
-        again = {"state": PENDING, "claimed_by": None, "claimed_at": None}
-        connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(again))
+        connection.execute(update(outbox).where(outbox.c.seq.in_(untouched)).values(DUE_AGAIN))
         for entry in entries:
             # A record that kills its worker never reports a failure: the loss counts as one.
             if not _in_queue(entry):

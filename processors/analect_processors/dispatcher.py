@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _FULL_SECONDS = 0.05
 """How soon to look again at a queue that was full."""
+_STILL_SECONDS = 0.4
+"""The same at the most, while nothing moves in any of them: looking costs the workers' CPU."""
 _RETRY_SECONDS = 1.0
 _LOOK_AFTER_SECONDS = 5.0
 _SMALL_JOBS = 4
@@ -38,13 +40,15 @@ committed shares the next one. A job costs a worker about as much as ten records
 @dataclass(frozen=True, slots=True)
 class DispatcherOptions:
     """``jobs_waiting``: most jobs in a queue. ``limits``: batch size, concurrency and rate of a
-    processor, by its name. ``poll``: seconds between looks for work nobody told of. ``lease``:
+    processor, by its name. ``batches``: most batches in a job; a worker reads the next one while
+    its engine is busy with one. ``poll``: seconds between looks for work nobody told of. ``lease``:
     seconds after which a worker's claim goes back. ``grace``: seconds after which an entry without
     a job counts as lost. ``sweep``: seconds between looks for what was lost.
     """
 
     jobs_waiting: int = 50
     limits: Callable[[str], Limits] = lambda _name: Limits(batch_size=500)
+    batches: int = 4
     poll: float = 1.0
     lease: float = 300.0
     grace: float = _LOOK_AFTER_SECONDS
@@ -58,8 +62,8 @@ class DispatcherOptions:
         return cls(
             settings.queue.jobs_waiting,
             settings.limits,
-            settings.queue.poll_seconds,
-            lease,
+            poll=settings.queue.poll_seconds,
+            lease=lease,
             grace=short,
             sweep=short,
         )
@@ -91,6 +95,9 @@ class Dispatcher:
         self._swept_at: float | None = None
         rates = {name: options.limits(name).rate for name in processors}
         self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
+        self._waiting: dict[str, int] = {}
+        self._moved = False
+        self._pause = _FULL_SECONDS
         self.leads = False
 
     def run(self, stop: threading.Event) -> None:
@@ -139,14 +146,17 @@ class Dispatcher:
             StoreUnavailable: the database does not answer.
             EngineUnavailable: the queue's server does not answer; nothing is lost.
         """
+        self._moved = False
         filled = [self._fill(name) for name in self._processors]
         return any(filled)
 
     def _fill(self, name: str) -> bool:
         waiting = self._queues.waiting(name)
+        self._moved |= waiting != self._waiting.get(name)
+        self._waiting[name] = waiting
         room = self._options.jobs_waiting - waiting
         limits = self._options.limits(name)
-        batch = limits.batch_size or 1
+        batch = (limits.batch_size or 1) * self._options.batches
         if limits.concurrency is not None:
             room = min(room, limits.concurrency - self._handover.out(name))
         if rate := self._rates.get(name):
@@ -160,6 +170,7 @@ class Dispatcher:
             name, room=room, partial=partial, batch=batch, now=self._clock()
         )
         if bundles:
+            self._moved = True
             self._enqueue(name, bundles)
         if rate:
             rate.spend(sum(bundle.records for bundle in bundles))
@@ -171,7 +182,8 @@ class Dispatcher:
             self._swept_at = monotonic()
             self.sweep()
         more = self.dispatch()
-        self._leadership.wait(_FULL_SECONDS if more else self._options.poll)
+        self._pause = _FULL_SECONDS if self._moved else min(self._pause * 2, _STILL_SECONDS)
+        self._leadership.wait(self._pause if more else self._options.poll)
 
     def _enqueue(self, name: str, bundles: Sequence[Bundle]) -> None:
         try:

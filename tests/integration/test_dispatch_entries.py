@@ -89,7 +89,9 @@ class World:
             leadership=Leadership(self.engine),
             queues=self.queues,
             processors=["text"],
-            options=DispatcherOptions(limits=lambda _: Limits(**limits), **options),
+            options=DispatcherOptions(
+                limits=lambda _: Limits(**limits), **{"batches": 1, **options}
+            ),
             metrics=self.telemetry.queue,
             clock=lambda: self.now,
         )
