@@ -11,12 +11,15 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analect.model.ids import RecordId
+from analect.model.record import Draft
+from analect.service import AnalysisService
 from analect.settings import Settings
 from tests.valkey import valkey_server
 
@@ -123,7 +126,26 @@ def wait_until(condition: Callable[[], Any], seconds: float = 600) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("it did not come true in time")
-        pause.wait(0.02)
+        pause.wait(0.05)
+
+
+def ingested(service: AnalysisService, made: Sequence[Draft], batch: int) -> list[RecordId]:
+    """Store them, ``batch`` in a commit; their ids."""
+    found: list[RecordId] = []
+    for start in range(0, len(made), batch):
+        found += [id_ for id_ in service.ingest(made[start : start + batch]).ids if id_]
+    assert len(found) == len(made)
+    return found
+
+
+def drained(world: World, service: AnalysisService) -> float:
+    """Seconds from a dispatcher's readiness until nothing waits."""
+    dispatcher = world.start("dispatch")
+    began = time.perf_counter()
+    wait_until(lambda: not service.store.outbox.depth())
+    seconds = time.perf_counter() - began
+    world.stop(dispatcher)
+    return seconds
 
 
 def resident_mib(pid: int) -> float:

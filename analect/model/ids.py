@@ -12,6 +12,7 @@ import re
 from calendar import timegm
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 from analect.model.errors import InvalidInput
@@ -29,6 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Micros = timegm((2000, 1, 1, 0, 0, 0)) * 1_000_000
 """The first accepted ``occurred_at``."""
 DAY: Micros = 86_400 * 1_000_000
+_DAY_MILLIS = DAY // 1000
 AHEAD: Micros = DAY
 """How far after the clock an ``occurred_at`` may lie."""
 
@@ -103,7 +105,12 @@ def id_floor(at: Micros) -> RecordId:
 
 def month_of(record_id: str) -> str:
     """``YYYY-MM`` of the id's time, UTC."""
-    return to_datetime(id_millis(record_id) * 1000).strftime("%Y-%m")
+    return _month_of_day(id_millis(record_id) // _DAY_MILLIS)
+
+
+@lru_cache(maxsize=4096)
+def _month_of_day(day: int) -> str:
+    return to_datetime(day * DAY).strftime("%Y-%m")
 
 
 def month_bounds(month: str) -> tuple[Micros, Micros]:

@@ -177,22 +177,27 @@ class Runner:
         """Seconds to leave a processor alone, for its engine is away; mostly none."""
         return self._away[name].left()
 
-    def take(self, name: str, job: str, seqs: Sequence[int]) -> int:
-        """Process those of these entries that wait in the queue for ``job``, batch by batch; how
-        many records were in what was begun (0: none of them waits there any more).
+    def take(
+        self, name: str, job: str, seqs: Sequence[int], stop: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Process those of these entries that wait in the queue for ``job``, batch by batch until
+        ``stop`` says so; how many records were in what was begun (0: none of them waits there any
+        more).
 
         Raises:
             StoreUnavailable: nothing is known of the entries; they stay where they are.
         """
         self._give_back()
         entries = self._outbox.take(job, seqs, name, self._worker, self._clock())
-        return self._handle(name, entries) if entries else 0
+        return self._handle(name, entries, stop) if entries else 0
 
-    def _handle(self, name: str, entries: Sequence[Entry]) -> int:
+    def _handle(
+        self, name: str, entries: Sequence[Entry], stop: Callable[[], bool] = lambda: False
+    ) -> int:
         puts = [entry for entry in entries if entry.operation == "put"]
         deletes = [entry for entry in entries if entry.operation == "delete"]
         try:
-            count = self._put_all(name, puts) if puts else 0
+            count = self._put_all(name, puts, stop) if puts else 0
             count += self._delete_all(name, deletes) if deletes else 0
         except AnalectError:
             self._unsettled.extend(entries)
@@ -209,15 +214,15 @@ class Runner:
             with suppress(ValueError):  # another thread may have been as quick
                 self._unsettled.remove(entry)
 
-    def _put_all(self, name: str, entries: Sequence[Entry]) -> int:
+    def _put_all(self, name: str, entries: Sequence[Entry], stop: Callable[[], bool]) -> int:
         """In batches, each settled by itself; how many records were in those that were begun."""
         end = perf_counter() + self._options.lease / _SHARE_OF_LEASE
         batches = list(_batches(entries, self._options.limits(name).batch_size or 1))
 
         def work(batch: Sequence[Entry], loaded: Callable[[], list[Record]]) -> _Tried:
-            late = batch is not batches[0] and perf_counter() > end
-            # What was not begun is no attempt, and may be another worker's.
-            return _Tried() if late or self._away[name].left() else self._try(name, loaded)
+            over = stop() or perf_counter() > end or bool(self._away[name].left())
+            # The rest is handed back, and counts as no attempt.
+            return _Tried() if over and batch is not batches[0] else self._try(name, loaded)
 
         return sum(
             in_step(batches, load=self._read, work=work, settle=partial(self._settled, name))
@@ -238,6 +243,7 @@ class Runner:
             with self._turns[name]:
                 outcome = self._processors[name].process(records) if records else Outcome()
         except Exception as error:
+            self._heed(name, error)
             return _Tried(error=error, seconds=perf_counter() - started)
         self._away[name].answered()
         return _Tried(outcome, seconds=perf_counter() - started)
@@ -260,6 +266,7 @@ class Runner:
         try:
             self._keep(name, _ids_of(entries), outcome)
         except Exception as error:
+            self._heed(name, error)
             return self._all_failed(name, entries, error, self._put)
         refused = {failure.id: failure for failure in outcome.failures}
         good = [entry for entry in entries if refused.keys().isdisjoint(entry.ids)]
@@ -299,9 +306,15 @@ class Runner:
             with self._turns[name]:
                 self._processors[name].forget(ids)
         except Exception as error:
+            self._heed(name, error)
             return self._all_failed(name, entries, error, self._delete)
         self._outbox.done(entries, self._worker)
         return 0
+
+    def _heed(self, name: str, error: Exception) -> None:
+        """Leave an engine alone for a while that is away."""
+        if isinstance(error, EngineUnavailable):
+            self._away[name].failed()
 
     def _all_failed(
         self,
@@ -314,8 +327,6 @@ class Runner:
         # the end quarantine with a code. The message may quote a value, so only the type is kept.
         code = error.code if isinstance(error, AnalectError) else type(error).__name__
         transient = isinstance(error, TransientError)
-        if isinstance(error, EngineUnavailable):
-            self._away[name].failed()
         log.warning("processing failed", processor=name, code=code, entries=len(entries))
         if not transient and len(entries) > 1:  # no entry answers for what its neighbour holds
             middle = len(entries) // 2

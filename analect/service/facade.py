@@ -392,14 +392,21 @@ class AnalysisService:
         """Drain what is due in the caller's thread; how many records were handled."""
         return self._parts.runner.drain(processor, limit)
 
-    def process_entries(self, processor: str, job: str, seqs: Sequence[int]) -> int:
-        """Process the entries of the outbox that came through a queue as one job; how many
-        records they held (0: other workers have them, or they are done).
+    def process_entries(
+        self,
+        processor: str,
+        job: str,
+        seqs: Sequence[int],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Process the entries of the outbox that came through a queue as one job, batch by batch
+        until ``stop`` says so; how many records were in what was begun (0: other workers have
+        them, or they are done).
 
         Raises:
             StoreUnavailable: nothing is known of the entries; they stay where they are.
         """
-        return self._parts.runner.take(processor, job, seqs)
+        return self._parts.runner.take(processor, job, seqs, stop)
 
     def resting(self, processor: str) -> float:
         """Seconds to leave a processor alone because its engine is away; mostly none."""

@@ -48,7 +48,7 @@ class DispatcherOptions:
 
     jobs_waiting: int = 50
     limits: Callable[[str], Limits] = lambda _name: Limits(batch_size=500)
-    batches: int = 4
+    batches: int = 8
     poll: float = 1.0
     lease: float = 300.0
     grace: float = _LOOK_AFTER_SECONDS

@@ -117,7 +117,7 @@ def taking(service: AnalysisService, processor: str, stop: threading.Event) -> T
     """What a worker does with a job."""
 
     def take(job: str, seqs: Sequence[int]) -> int:
-        count = service.process_entries(processor, job, seqs)
+        count = service.process_entries(processor, job, seqs, stop.is_set)
         # While its engine is away, trying with all that waits would only wear out the attempts.
         stop.wait(service.resting(processor))
         return count

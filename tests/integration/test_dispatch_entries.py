@@ -352,23 +352,84 @@ class Deaf:
         pass
 
 
+def runner_of(world, processor, **options):
+    return Runner(
+        outbox=world.outbox,
+        processors={"text": processor},
+        load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
+        exist=lambda ids: ids,
+        annotate=lambda _: None,
+        observer=Deaf(),
+        options=RunnerOptions(**options),
+        worker="one",
+        clock=lambda: world.now,
+    )
+
+
+class Noting:
+    name = "text"
+    version = 1
+
+    def __init__(self, before=lambda: None):
+        self.before = before
+        self.batches = []
+
+    def process(self, records):
+        self.before()
+        self.batches.append([record.id for record in records])
+        return Outcome()
+
+
+def job_of(world, batches):
+    """The one job of all that is due, each batch of ten records."""
+    world.dispatcher(batch_size=10, batches=batches).dispatch()
+    (job,) = world.queues.queue("text").jobs
+    return job.args
+
+
+def test_a_job_is_processed_in_batches(world):
+    world.commit(7, size=4)
+    noting = Noting()
+    runner = runner_of(world, noting, limits=lambda _: Limits(batch_size=10))
+    assert runner.take("text", *job_of(world, batches=4)) == 28
+    assert [len(batch) for batch in noting.batches] == [8, 8, 8, 4]
+    assert not world.rows()
+
+
+def test_what_is_not_begun_in_time_or_before_the_end_goes_back_untried(world):
+    limits = {"limits": lambda _: Limits(batch_size=10)}
+    stop = threading.Event()
+
+    def taken(runner, **asked):
+        return runner.take("text", *job_of(world, batches=3), **asked)
+
+    world.commit(3, size=10)
+    assert taken(runner_of(world, Noting(), lease=0.0, **limits)) == 10  # its lease is over
+    assert [(row.state, row.attempts) for row in world.rows()] == [("pending", 0)] * 2
+    world.queues.queue("text").empty()
+    ending = runner_of(world, Noting(stop.set), **limits)
+    assert taken(ending, stop=stop.is_set) == 10
+    assert [(row.state, row.attempts) for row in world.rows()] == [("pending", 0)]
+
+
+def test_only_the_batch_that_met_an_engine_that_is_away_counts_as_tried(world):
+    def away():
+        raise EngineUnavailable("away")
+
+    world.commit(3, size=10)
+    runner = runner_of(world, Noting(away), limits=lambda _: Limits(batch_size=10))
+    assert runner.take("text", *job_of(world, batches=3)) == 10
+    assert sorted(row.attempts for row in world.rows()) == [0, 0, 1]
+    assert {row.state for row in world.rows()} == {"pending"}
+
+
 def test_a_poison_record_stops_nothing(world):
     world.commit(8)
     world.dispatcher().dispatch()
     ids = [entry.ids[0] for entry in world.claimed()]
     world.outbox.requeue(ids, ["text"], world.now)  # one entry of eight
     picky = Picky(ids[3])
-    runner = Runner(
-        outbox=world.outbox,
-        processors={"text": picky},
-        load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
-        exist=lambda ids: ids,
-        annotate=lambda _: None,
-        observer=Deaf(),
-        options=RunnerOptions(),
-        worker="one",
-        clock=lambda: world.now,
-    )
+    runner = runner_of(world, picky)
     dispatcher = world.dispatcher()
     worker_module._present.append(partial(runner.take, "text"))
     try:

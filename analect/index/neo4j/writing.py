@@ -8,7 +8,7 @@ the deletion, and an older version of what is there, changes nothing any more, h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ _PUT = (
     "FOREACH (over IN CASE WHEN wanted AND f IS NOT NULL THEN [f] ELSE [] END | DELETE over) "
     "WITH r, row, before, related WHERE wanted AND (before IS NULL OR before <= row.received_at) "
     "SET r += row, r.at = datetime({epochMillis: row.occurred_at / 1000}) "
-    "RETURN row.id AS id, before IS NOT NULL AS known, "
+    "RETURN row.id AS id, elementId(r) AS node, before IS NOT NULL AS known, "
     "related IS NOT NULL AND related = row.relations AS same"
 )
 _UNTIE = (
@@ -46,7 +46,8 @@ _UNTIE = (
 _TIE = (
     "UNWIND $rows AS row "
     "MERGE (h:Hub {{graph: $graph, type: '{type}', key: row.key}}) ON CREATE SET h:{label} "
-    "WITH h, row UNWIND row.members AS id MATCH (r:Record {{graph: $graph, id: id}}) "
+    # By what the transaction itself was told: no index is asked for a record at each relation.
+    "WITH h, row UNWIND row.members AS node MATCH (r) WHERE elementId(r) = node "
     "CREATE (r)-[:{relation} {{hub: row.hub, place: r.place, at: r.at}}]->(h)"
 )
 _TIES = {
@@ -113,11 +114,11 @@ def put(transaction: Transaction, graph: str, rows: Sequence[Row], *, filling: b
     """Add or replace. ``filling``: what was deleted since the build began stays deleted."""
     values = [row.values for row in rows]
     found = transaction.run(_PUT, rows=values, graph=graph, filling=filling).data()
-    changed = {row["id"]: row["known"] for row in found if not row["same"]}
-    known = [record_id for record_id, was_known in changed.items() if was_known]
+    changed = {row["id"]: row["node"] for row in found if not row["same"]}
+    known = [row["id"] for row in found if row["known"] and not row["same"]]
     left = _pairs(transaction.run(_UNTIE, ids=known, graph=graph).data()) if known else []
     tied = set()
-    for hub_type, members in _by_hub(row for row in rows if row.id in changed):
+    for hub_type, members in _by_hub(rows, changed):
         hubs = [
             {"key": key, "hub": hub_number(graph, hub_type.name, key), "members": members[key]}
             for key in sorted(members)
@@ -173,12 +174,15 @@ def _row(facets: Facets) -> Row:
     return Row(facets.id, values, hubs)
 
 
-def _by_hub(rows: Iterable[Row]) -> Iterator[tuple[HubType, dict[str, list[RecordId]]]]:
-    """Of each type of hub, the ids of records by key."""
-    found: dict[HubType, dict[str, list[RecordId]]] = {}
+def _by_hub(
+    rows: Iterable[Row], nodes: Mapping[RecordId, str]
+) -> Iterator[tuple[HubType, dict[str, list[str]]]]:
+    """Of each type of hub, by key, the nodes of records: of those that are in ``nodes``."""
+    found: dict[HubType, dict[str, list[str]]] = {}
     for row in rows:
-        for hub_type, key in row.hubs:
-            found.setdefault(hub_type, {}).setdefault(key, []).append(row.id)
+        if (node := nodes.get(row.id)) is not None:
+            for hub_type, key in row.hubs:
+                found.setdefault(hub_type, {}).setdefault(key, []).append(node)
     yield from ((hub_type, found[hub_type]) for hub_type in HUB_TYPES if hub_type in found)
 
 
