@@ -7,6 +7,7 @@ that the contract's flat JSON object, the SQL columns and these classes never dr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
@@ -122,13 +123,14 @@ PAYLOAD_FIELDS = ("input", "output", "variables", "attributes")
 
 _NAMES = tuple(f.name for f in fields(Record))
 _before_payload = attrgetter(*_NAMES[: _NAMES.index(PAYLOAD_FIELDS[0])])
+_make: Callable[..., Record] = Record
 
 
 def with_payload(record: Record, payload: tuple[Json, Json, Json, Json]) -> Record:
     """``record``, opened: :func:`dataclasses.replace` would take twice the time, and this is done
     for every record that is read.
     """
-    return Record(*_before_payload(record), *payload, "open", record.content_hash, record.tier)
+    return _make(*_before_payload(record), *payload, "open", record.content_hash, record.tier)
 
 
 TEXT_FIELDS = (
