@@ -61,6 +61,8 @@ def main() -> None:
         try:
             plane.start()
             plane.start_kwok()
+            # A claim that finds no volume is looked at, and complained of, again and again.
+            plane.provide_volumes(stores + 100)
             plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "bench"}})
             with operators(plane, Path(folder)) as fleet:
                 found = measured(plane, fleet, stores, said.idle)

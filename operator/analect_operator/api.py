@@ -110,6 +110,12 @@ class Api:
         path = f"{_path(ref)}/status"
         return await self._write("apply", ref, "PATCH", path, manifest, query, _APPLY)
 
+    async def annotate(self, ref: Ref, annotations: Mapping[str, str]) -> Body:
+        """Set annotations of something that others made."""
+        body: Body = {"metadata": {"annotations": dict(annotations)}}
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._write("patch", ref, "PATCH", _path(ref), body, query, _MERGE)
+
     async def create(self, manifest: Body) -> Body:
         """Make an object that must not be there yet."""
         ref = Ref.of(manifest)

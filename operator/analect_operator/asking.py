@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from analect_operator.api import Api
 from analect_operator.build.environment import PORT, backends
 from analect_operator.build.site import Site
-from analect_operator.build.workloads import processors
+from analect_operator.build.workloads import processors, worker
 from analect_operator.errors import ApiError
 from analect_operator.metrics import Metrics
 from analect_operator.queue import WorkQueue
 from analect_operator.reconciling import Memory, Reconciler
-from analect_operator.resources import Ref
+from analect_operator.resources import PODS, Ref
 from analect_operator.settings import OperatorOptions
 from analect_operator.specs.store import StoreSpec
 from analect_operator.specs.workloads import BacklogAutoscaling
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _SECONDS = 5.0
 _CALM = 8
 """So many times in a row the backlog must have asked for fewer workers before one goes."""
+_PRICE = "controller.kubernetes.io/pod-deletion-cost"
 _ENGINES = {"search": ("search", "vectors")}
 """Words and meaning are one server's."""
 
@@ -74,7 +75,7 @@ class Asker:
             log.debug("store not asked", store=ref.name, error=type(error).__name__)
             return
         if status is not None:
-            self._learn(ref, site, memory, status)
+            await self._learn(ref, site, memory, status)
 
     async def _status(self, session: aiohttp.ClientSession, site: Site) -> dict[str, Any] | None:
         key = await self._key(site)
@@ -104,17 +105,33 @@ class Asker:
             known = self._keys[ref] = (digest, base64.b64decode(body["data"]["api-key"]).decode())
         return known[1]
 
-    def _learn(self, ref: Ref, site: Site, memory: Memory, status: dict[str, Any]) -> None:
+    async def _learn(self, ref: Ref, site: Site, memory: Memory, status: dict[str, Any]) -> None:
         backlog = {
             name: int(one.get("entries", 0)) for name, one in status.get("processors", {}).items()
         }
         self.metrics.backlog.labels(ref.namespace, ref.name).set(sum(backlog.values()))
         engines = engine_states(site, status)
         workers = self._workers(ref, site, memory, backlog)
+        for name in [name for name, count in memory.workers.items() if count > workers[name]]:
+            await self._price(site, name, frozenset(status.get("busy", {}).get(name, ())))
         schema = status.get("store", {}).get("schema") or memory.schema
         if (engines, workers, schema) != (memory.engines, memory.workers, memory.schema):
             memory.engines, memory.workers, memory.schema = engines, workers, schema
             self.queue.add(ref)
+
+    async def _price(self, site: Site, processor: str, busy: frozenset[str]) -> None:
+        """Of its workers, those that have a job at hand are the last to go."""
+        selector = ",".join(f"{k}={v}" for k, v in site.selector(worker(processor)).items())
+        try:
+            for pod in await self.api.items(PODS, site.namespace, labelSelector=selector):
+                meta = pod["metadata"]
+                price = "1" if meta["name"] in busy else "0"
+                if meta.get("annotations", {}).get(_PRICE, "0") != price:
+                    ref = Ref(site.namespace, "Pod", meta["name"])
+                    await self.api.annotate(ref, {_PRICE: price})
+        except ApiError as error:
+            # A worker that is told to go finishes its job in any case.
+            log.debug("workers not priced", store=site.name, code=error.code)
 
     def _workers(
         self, ref: Ref, site: Site, memory: Memory, backlog: Mapping[str, int]

@@ -92,7 +92,7 @@ class Policies:
         summary = await self._summary(store.namespace, last)
         run = {"time": last.facts.ended, "outcome": last.facts.outcome}
         run |= {ours: summary[theirs] for ours, theirs in _COUNTS.items() if theirs in summary}
-        if last.facts.message:
+        if last.facts.outcome == "Failed":
             run["message"] = last.facts.message[:1024]
         found: dict[str, Any] = {"lastRun": run}
         if body["spec"].get("dryRun") and "records" in summary:

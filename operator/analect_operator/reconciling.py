@@ -20,6 +20,7 @@ from analect_operator.children import Children
 from analect_operator.conditions import Verdict, no
 from analect_operator.errors import ApiError
 from analect_operator.fencing import Fencing, fencing
+from analect_operator.leaving import left_behind
 from analect_operator.migrating import Decision, decide, failed_job
 from analect_operator.policies import governing, termination_message
 from analect_operator.reporting import Reporter
@@ -43,10 +44,12 @@ Body = dict[str, Any]
 
 @dataclass(slots=True)
 class Memory:
-    """What is kept of a store between two looks: the hashes of its children and what they
+    """What is kept of a store between two looks: itself and what will be left of it, the hashes of its children and what they
     were made from, what the dispatcher said, and how many workers the backlog asks for.
     """
 
+    body: Body | None = None
+    left: str = ""
     inputs: Any = None
     digests: Mapping[Ref, str] = field(default_factory=dict)
     engines: Mapping[str, EngineState] | None = None
@@ -93,7 +96,9 @@ class Reconciler:
         """
         body = self.world.get(ref)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            self.memories.pop(ref, None)
+            gone = self.memories.pop(ref, None)
+            if gone is not None and gone.body is not None:
+                await self.reporter.farewell(gone.body, gone.left)
             return
         try:
             spec = StoreSpec.model_validate(body["spec"])
@@ -102,6 +107,7 @@ class Reconciler:
             return
         memory = self.memories.setdefault(ref, Memory())
         asked = self._site(body, spec, memory)
+        memory.body, memory.left = body, left_behind(asked)
         decision = await self._explained(
             decide(asked, body.get("status", {}), self.children), asked
         )

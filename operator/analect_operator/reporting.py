@@ -69,9 +69,19 @@ class Reporter:
                 await self._event(body, one)
         return True
 
+    async def farewell(self, body: dict[str, Any], left: str) -> None:
+        """Say in an Event what stays of something that was deleted."""
+        await self._write_event(body, "Deleted", left, worrying=False)
+
     async def _event(self, body: dict[str, Any], condition: Any) -> None:
-        meta = body["metadata"]
         worrying = condition["status"] == "False" and condition["reason"] not in _EXPECTED
+        note = f"{condition['type']}={condition['status']}: {condition['message']}"
+        await self._write_event(body, condition["reason"], note, worrying=worrying)
+
+    async def _write_event(
+        self, body: dict[str, Any], reason: str, note: str, *, worrying: bool
+    ) -> None:
+        meta = body["metadata"]
         manifest = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -83,9 +93,9 @@ class Reporter:
             "reportingController": _CONTROLLER,
             "reportingInstance": self._identity,
             "action": "Reconcile",
-            "reason": condition["reason"],
+            "reason": reason,
             "type": "Warning" if worrying else "Normal",
-            "note": f"{condition['type']}={condition['status']}: {condition['message']}"[:_NOTE],
+            "note": note[:_NOTE],
             "regarding": {
                 "apiVersion": body["apiVersion"],
                 "kind": body["kind"],

@@ -22,6 +22,8 @@ _TITLES = {
     "graph": "GraphReady",
 }
 
+_INDEXES = ("text", "vectors", "graph")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
@@ -135,12 +137,26 @@ def _workers(looked: Looked) -> Verdict:
         return no(title, "Stopped", "spec.mode is Stopped")
     if site.embedded:
         return yes(title, "Embedded", "records are processed in the pod")
+    if idle := sorted(_indexed(site) - {one.name for one in processors(site)}):
+        text = (
+            f"nobody works on {', '.join(idle)}, and records wait for it: add it to "
+            "spec.processors, or leave spec.processors out"
+        )
+        return no(title, "NoWorkers", text)
     parts = ["dispatcher", *(worker(one.name) for one in processors(site))]
     found = [_of_deployment(looked, title, part) for part in parts]
     bad = [one for one in found if not one.true]
     if bad:
         return no(title, bad[0].reason, "; ".join(one.message for one in bad))
     return yes(title, "Available")
+
+
+def _indexed(site: Site) -> set[str]:
+    """Indexes that the store keeps; an extra variable of the pods may switch one off."""
+    settings = env.settings(site) | {
+        one.name: one.value or "" for one in site.spec.pod_template.env
+    }
+    return {name for name in _INDEXES if settings[f"ANALECT_INDEX__{name.upper()}"] == "true"}
 
 
 def _of_deployment(looked: Looked, title: str, part: str) -> Verdict:

@@ -15,7 +15,7 @@ from analect_operator.build.environment import backends
 from analect_operator.build.jobs import SUBJECT, Run
 from analect_operator.build.site import Manifest, Site
 from analect_operator.build.workloads import processors, worker
-from analect_operator.children import Children
+from analect_operator.children import Child, Children
 from analect_operator.conditions import Verdict, no, yes
 from analect_operator.policies import termination_message
 from analect_operator.reporting import Reporter
@@ -23,7 +23,7 @@ from analect_operator.resources import Ref
 from analect_operator.specs.store import StoreSpec
 from analect_operator.specs.work import BackupSpec, ErasureSpec, RestoreSpec
 from analect_operator.times import MICROS, micros_of
-from analect_operator.world import World, condition, store_of
+from analect_operator.world import STORE, World, condition, store_of
 
 _FINISHED = ("Succeeded", "Failed")
 _FINAL = '"final"'
@@ -61,11 +61,16 @@ class Works:
         if status.get("phase") in _FINISHED:
             await self._expire(ref, body)
             return
-        waits = self._waits(body)
-        if isinstance(waits, Verdict):
-            await self.reporter.report(body, [waits, _pending(waits)], {"phase": "Waiting"})
+        site = self._site(body)
+        if isinstance(site, Verdict):
+            await self._wait(body, site)
             return
-        manifest = _owned(jobs.once(waits, work_run(waits, body), body["metadata"]["uid"]), body)
+        manifest = _owned(jobs.once(site, work_run(site, body), body["metadata"]["uid"]), body)
+        # What has begun is not looked at as if it had not: servers come and go beneath it.
+        begun = self.children.get(Ref.of(manifest)) is not None
+        if not begun and (hindrance := self._hindrance(site, body)) is not None:
+            await self._wait(body, hindrance)
+            return
         child = await self.applier.ensure(manifest)
         accepted = yes("Accepted", "Started", f"job {manifest['metadata']['name']}")
         more: dict[str, Any] = {"startTime": child.facts.began}
@@ -87,8 +92,11 @@ class Works:
             await self._forget_subject(body, said)
         await self.reporter.report(body, [accepted, yes("Complete", "Succeeded")], more)
 
-    def _waits(self, body: dict[str, Any]) -> Site | Verdict:
-        """The store to work on, or what is waited for."""
+    async def _wait(self, body: dict[str, Any], hindrance: Verdict) -> None:
+        await self.reporter.report(body, [hindrance, _pending(hindrance)], {"phase": "Waiting"})
+
+    def _site(self, body: dict[str, Any]) -> Site | Verdict:
+        """The store to work on, or why there is none yet."""
         store = store_of(body)
         found = self.world.get(store) if store is not None else None
         if store is None or found is None:
@@ -112,21 +120,30 @@ class Works:
         migrated = condition(found, "MigrationsApplied")
         if migrated is None or "migratedVersion" not in status:
             return no("Accepted", "StoreNotReady", f"waits for the first migration of {store.name}")
+        return site
+
+    def _hindrance(self, site: Site, body: dict[str, Any]) -> Verdict | None:
+        """What has to be waited for before the Job may begin."""
         if body["kind"] in {"Backup", "Restore"} and not _has_place(site):
-            text = f"the store {store.name} has no place for backups: give it objectStore or backup"
+            text = f"the store {site.name} has no place for backups: give it objectStore or backup"
             return no("Accepted", "NoPlace", text)
         if body["kind"] == "Restore" and not body["spec"].get("dryRun"):
-            if site.stopped and not site.embedded and status.get("heldMode") != "Stopped":
-                text = f"waits until the database of {store.name} refuses writes"
+            store = self.world.get(Ref(site.namespace, STORE, site.name)) or {}
+            held = store.get("status", {}).get("heldMode")
+            if site.stopped and not site.embedded and held != "Stopped":
+                text = f"waits until the database of {site.name} refuses writes"
                 return no("Accepted", "WritersStop", text)
             if (busy := self._writers_rest(site)) is not None:
                 return busy
-        return self._servers_up(site) or site
+        return self._servers_up(site, body["kind"])
 
-    def _servers_up(self, site: Site) -> Verdict | None:
+    def _servers_up(self, site: Site, kind: str) -> Verdict | None:
+        """All for a Restore, which makes the indexes again; others need the database."""
         for part, backend in backends(site).items():
+            if kind != "Restore" and part != "database":
+                continue
             child = self.children.get(Ref(site.namespace, "StatefulSet", site.called(part)))
-            if backend.managed is not None and (child is None or not child.facts.ready):
+            if backend.managed is not None and (child is None or not _up(child)):
                 rests = "; it rests while spec.mode is Stopped" if site.servers_stopped else ""
                 text = f"waits for the pod of {site.called(part)}{rests}"
                 return no("Accepted", "ServersDown", text)
@@ -211,6 +228,11 @@ def _owned(manifest: Manifest, body: dict[str, Any]) -> Manifest:
     # It is the work that is kept for a while, with the result; the Job can go with it.
     del manifest["spec"]["ttlSecondsAfterFinished"]
     return manifest
+
+
+def _up(server: Child) -> bool:
+    """Whether it runs, and is not about to be stopped or started."""
+    return server.facts.settled and 1 <= server.facts.wanted <= server.facts.ready
 
 
 def _pending(waits: Verdict) -> Verdict:

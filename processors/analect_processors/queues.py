@@ -15,6 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from analect.model.errors import ConfigurationError, EngineUnavailable
 from analect.settings import Settings
@@ -159,6 +160,18 @@ class JobQueues:
                 "stuck": self._stuck(started),
                 "workers": len(SimpleWorker.all(queue=queue)),
             }
+
+    def busy(self, processor: str) -> list[str]:
+        """Hosts, which are pods where there are pods, of the workers that have a job at hand.
+
+        Raises:
+            EngineUnavailable: the queue's server does not answer.
+        """
+        with translating(self._connection):
+            found = SimpleWorker.all(queue=self.queue(processor))
+        return sorted(
+            {one.hostname for one in found if one.hostname and one.get_state() == WorkerStatus.BUSY}
+        )
 
     def _stuck(self, ids: Sequence[str]) -> int:
         # RQ writes its times in UTC.

@@ -14,9 +14,9 @@ KINDS = {"text": "search", "vectors": "vectors", "graph": "graph"}
 
 
 def standing(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
-    """The service's status, with ``queues`` (jobs by state and workers, by processor) and
-    ``engines``: of each kind its ``state`` and, where that is not ``ok``, a ``message``. Without a
-    database that is all there is.
+    """The service's status, with ``queues`` (jobs by state and workers, by processor), ``busy``
+    (hosts of the workers that have a job at hand, by processor) and ``engines``: of each kind its
+    ``state`` and, where that is not ``ok``, a ``message``. Without a database that is all there is.
     """
     found: dict[str, Any] = {"engines": {}}
     engines = found["engines"]
@@ -27,6 +27,7 @@ def standing(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
         engines["database"] = _away(error)
     try:
         found["queues"] = queue_counts(service, queues)
+        found["busy"] = {name: queues.busy(name) for name in service.processors()}
         engines["queue"] = {"state": "ok"}
     except AnalectError as error:
         engines["queue"] = _away(error)

@@ -62,6 +62,15 @@ def fleet(plane: Plane, tmp_path: Path) -> Iterator[Operators]:
         yield made
 
 
+def pods_of(place: Place, component: str) -> list[str]:
+    """The pods of a part of a store that are to stay."""
+    label = f"?labelSelector=app.kubernetes.io/component={component}"
+    found = place.plane.api.items(place.path("pods") + label)
+    return sorted(
+        one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]
+    )
+
+
 def test_engines_in_words_and_workers_by_the_backlog(
     fleet: Operators, plane: Plane, namespace: str
 ) -> None:
@@ -73,6 +82,10 @@ def test_engines_in_words_and_workers_by_the_backlog(
             poll_seconds="0.1", namespaces=namespace, service_url=f"{address}/{{service}}"
         )
         place.store("demo", EXTERNAL | {"processors": [scaled]})
+        idle = place.says("demo", "ProcessorsAvailable", "False", "NoWorkers")
+        assert "nobody works on graph, vectors" in idle["message"]
+        others = [{"name": "vectors"}, {"name": "graph"}]
+        place.change("demo", {"processors": [scaled, *others]})
         place.says("demo", "SearchReady", "True", "Answers")
         place.ready("demo")
         refused = "https://search:9200 refused the password"
@@ -92,6 +105,11 @@ def test_engines_in_words_and_workers_by_the_backlog(
         assert workers() == 1
         dispatcher.status["processors"] = {"text": {"entries": 35}}
         wait_for(lambda: workers() == 4, what="more workers at once")
+        pods = wait_for(
+            lambda: found if len(found := pods_of(place, "worker-text")) == 4 else None,
+            what="their pods",
+        )
+        dispatcher.status["busy"] = {"text": [pods[2]]}
         assert running.metric("analect_operator_store_backlog_entries", store="demo") == 35
         # After a restart it goes on from the workers there are.
         running.terminate()
@@ -99,5 +117,7 @@ def test_engines_in_words_and_workers_by_the_backlog(
         dispatcher.status["processors"] = {"text": {"entries": 3}}
         wait_for(lambda: workers() == 3, what="one less at a time")
         wait_for(lambda: workers() == 1, what="down to the least")
+        left = [pods[2]]
+        wait_for(lambda: pods_of(place, "worker-text") == left, what="the busy one is left")
     secret = place.get("secrets", "demo-generated") or {}
     assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}

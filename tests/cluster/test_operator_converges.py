@@ -232,6 +232,12 @@ def test_secrets(place: Place) -> None:
     wait_for(lambda: stamp() != before, what="a changed secret rolls the pods")
 
 
+def events(place: Place, reason: str) -> list[dict[str, Any]]:
+    """The Events of a namespace with this reason."""
+    found = place.plane.api.items(place.path("events"))
+    return [one for one in found if one["reason"] == reason]
+
+
 def test_deletion_keeps_data_unless_told(place: Place) -> None:
     place.store("kept")
     place.store("gone", EXTERNAL | {"deletionPolicy": "Delete"})
@@ -243,6 +249,10 @@ def test_deletion_keeps_data_unless_told(place: Place) -> None:
     wait_for(lambda: "gone-generated" not in place.names("secrets"), what="Delete")
     assert "kept-keys" in place.names("persistentvolumeclaims")
     assert "kept-generated" in place.names("secrets")
+    said = {one["regarding"]["name"]: one["note"] for one in events(place, "Deleted")}
+    assert "the Secret kept-generated stay" in said["kept"]
+    assert "Retain" not in said["gone"]
+    assert "spec.database.external stay" in said["gone"]
     before = place.get("secrets", "kept-generated")
     place.store("kept")
     place.ready("kept")

@@ -37,7 +37,9 @@ from analect.telemetry.metrics import Telemetry
 pytest.importorskip("rq", reason="needs the extra `engines`")
 
 from redis import Redis
+from rq import SimpleWorker
 from rq.registry import FailedJobRegistry
+from rq.worker import WorkerStatus
 
 from analect_processors import worker as worker_module
 from analect_processors.dispatcher import Dispatcher, DispatcherOptions
@@ -484,3 +486,13 @@ def test_a_folder_needs_no_dispatcher(tmp_path):
     with pytest.raises(ConfigurationError, match="Postgres"):
         Leadership(engine)
     engine.dispose()
+
+
+def test_workers_that_have_a_job_at_hand_are_named_by_their_host(world, connection):
+    for host, state in (("pod-a", WorkerStatus.BUSY), ("pod-b", WorkerStatus.IDLE)):
+        worker = SimpleWorker([world.queues.queue("text")], connection=connection)
+        worker.hostname = host
+        worker.register_birth()
+        worker.set_state(state)
+    assert world.queues.busy("text") == ["pod-a"]
+    assert world.queues.busy("graph") == []
