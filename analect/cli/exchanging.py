@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from getpass import getuser
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +17,10 @@ from analect.cli.filters import filtered
 from analect.cli.session import TERMINAL, Session, command, need_store, say
 from analect.model.errors import InvalidInput
 from analect.model.query import RecordFilter
+
+if TYPE_CHECKING:
+    from analect.model.record import Record
+    from analect.service import AnalysisService
 
 _STANDARD = "-"
 
@@ -45,11 +51,19 @@ def export(
             help="Everything of one person, documents too; - reads the name from standard input.",
         ),
     ] = None,
+    tier: Annotated[
+        Literal["hot", "warm", "cold"] | None,
+        typer.Option("--tier", help="Of this tier; cold needs --from and --to."),
+    ] = None,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Leave payloads out, opening nothing.")
+    ] = False,
     wanted: RecordFilter,
 ) -> None:
     """Write records to a file, which appears whole or not at all.
 
-    Documents of a subject go beside it, into NAME.documents.jsonl.
+    Documents of a subject go beside it, into NAME.documents.jsonl. Who exported opened payloads,
+    and of what, is in the log of accesses.
     """
     need_store(session, "export from")
     from analect.sources.exchange import export_records, format_of
@@ -59,11 +73,12 @@ def export(
     if target is None and (chosen == "parquet" or subject is not None or session.json):
         raise typer.BadParameter("Parquet, --subject and --json need a file", param_hint="FILE")
     person = _standard_line() if subject == _STANDARD else subject
+    wanted = replace(wanted, tier=tier)
     if person is not None:
         wanted = replace(wanted, equals={**wanted.equals, "subject": person})
     done: dict[str, Any] = {"format": chosen, "file": None if target is None else str(target)}
     with session.service() as analect, session.out.progress("exporting") as progress:
-        records = analect.export(wanted)
+        records = _records(analect, wanted, person, sealed=sealed)
         done["records"] = export_records(
             records, target, chosen, lambda count: progress(count, None)
         )
@@ -75,6 +90,15 @@ def export(
             done["documents_file"] = str(beside) if done["documents"] else None
     if target is not None:
         session.out.value(done)
+
+
+def _records(
+    analect: AnalysisService, wanted: RecordFilter, person: str | None, *, sealed: bool
+) -> Iterator[Record]:
+    """What is exported; of a person alone what is cold, too."""
+    if person is not None and not sealed and wanted == RecordFilter(equals={"subject": person}):
+        return analect.subject_data(person, actor=getuser())[0]
+    return analect.export(wanted, actor=getuser(), sealed=sealed)
 
 
 def import_file(

@@ -83,7 +83,10 @@ def archive(session: Session, policy: Policies = None) -> None:
         report = asdict(service.retention.archive(policies, progress))
     report["retention"]["lines"] = len(report["retention"]["lines"])
     leave_summary(session.settings().retention.termination_log, report)
-    session.out.value(report)
+    if session.json:
+        session.out.value(report)
+    else:
+        session.out.lines(told(report))
     if report["damaged"]:
         say("files are damaged: restore them from a backup (`analect restore`)")
         raise typer.Exit(TERMINAL)
@@ -185,6 +188,42 @@ def holds(session: Session) -> None:
     with session.service() as service:
         items = [asdict(one) for one in service.retention.holds()]
     session.out.value({"items": items, "next": None})
+
+
+def told(report: dict[str, Any]) -> list[str]:
+    """The report of a day for people: what was done, and what is wrong, last."""
+    aged = report["retention"]
+    took = (report["finished_at"] - report["started_at"]) / 1_000_000
+    lines = [
+        f"{report['outcome']} in {took:.1f} s, report {report['id']}",
+        (
+            f"  records: {aged['archived']} to warm, {aged['compressed']} to cold, "
+            f"{aged['deleted']} deleted; {aged['held']} due but held; "
+            f"{_size(aged['bytes_freed'])} freed"
+        ),
+        (
+            f"  tidied: {report['expired_documents']} expired documents, "
+            f"{report['temporary_files']} files of writers that broke off"
+        ),
+        (
+            f"  summaries: {report['months_refreshed']} months counted, "
+            f"{report['aggregates_dropped']} rows dropped"
+        ),
+        f"  files: {report['files']} there, {report['files_hashed']} read and hashed today",
+    ]
+    if aged["outcome"] != "complete":
+        lines.append(
+            f"  retention was {aged['outcome']}: it met a damaged file; no row was removed"
+        )
+    return [*lines, *(f"  DAMAGED: {name}" for name in report["damaged"])]
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if abs(size) < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def shown(lines: Sequence[Line]) -> list[dict[str, Any]]:

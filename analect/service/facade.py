@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Self
 
 from analect.cache.cache import Cache
 from analect.lifecycle.erase import Receipt
 from analect.model.errors import AnalectError, InvalidInput, InvalidQuery, NotFound
 from analect.model.grouping import Figures
-from analect.model.ids import Clock, Micros, RandomBytes, RecordId, parse_id
+from analect.model.ids import AHEAD, Clock, Micros, RandomBytes, RecordId, parse_id
 from analect.model.query import (
     MAX_LIMIT,
     Annotation,
@@ -513,15 +514,29 @@ class AnalysisService:
         """Every receipt, newest first."""
         return self._parts.eraser.receipts()
 
-    def export(self, where: RecordFilter) -> Iterator[Record]:
-        """Every record that passes, opened, in order of time, in bounded memory."""
-        for batch in self._parts.reads.scan(self._stored_form(where)):
-            yield from self._parts.opener.open(batch)
+    def export(
+        self, where: RecordFilter, *, actor: str | None = None, sealed: bool = False
+    ) -> Iterator[Record]:
+        """Every record that passes, in order of time, in bounded memory; opened, unless payloads
+        stay ``sealed`` (and are then left out). Who it is for, ``actor``, is written to the log of
+        accesses before the first one is opened.
+        """
+        stored_form = self._stored_form(where)
+        if actor is not None and not sealed:
+            self._parts.revealer.exporting(stored_form, actor)
+        for batch in self._parts.reads.scan(stored_form):
+            yield from (one.record for one in batch) if sealed else self._parts.opener.open(batch)
 
-    def subject_data(self, subject: str) -> tuple[Iterator[Record], Iterator[Document]]:
-        """Everything that is one person's: records, and documents they own."""
+    def subject_data(
+        self, subject: str, *, actor: str | None = None
+    ) -> tuple[Iterator[Record], Iterator[Document]]:
+        """Everything that is one person's: records of every tier, the cold ones first, and
+        documents they own.
+        """
         token = self._parts.pseudonymiser.identifier("subject", subject)
-        records = self.export(RecordFilter(equals={"subject": token}))
+        theirs = RecordFilter(equals={"subject": token})
+        ever = replace(theirs, tier="cold", since=0, until=self._parts.clock() + AHEAD)
+        records = chain(self.export(ever), self.export(theirs, actor=actor))
         return records, self._parts.papers.owned_by(token)
 
     def reveal(self, token: str, actor: str) -> str:

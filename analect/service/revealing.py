@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from analect.model.errors import InvalidInput, NotFound
+from analect.model.flat import format_time
 from analect.model.ids import Clock
+from analect.model.query import RecordFilter
 from analect.privacy.keys import DataKeys
 from analect.privacy.seal import Sealer
 from analect.privacy.tokens import is_token
@@ -42,3 +44,21 @@ class Revealer:
             "the vault does not keep this token (setting privacy.vault), or it was erased",
             field="token",
         )
+
+    def exporting(self, where: RecordFilter, actor: str) -> None:
+        """Write down that ``actor`` opens what passes: the person's token if it is about one, else
+        by which fields and times it was chosen, without their values.
+
+        Raises:
+            InvalidInput: nobody is named.
+        """
+        if not actor:
+            raise InvalidInput("say who exports", field="actor")
+        times = (("from", where.since), ("to", where.until))
+        told = [
+            *([f"tier={where.tier}"] if where.tier else []),
+            *(f"{name}={format_time(at)}" for name, at in times if at is not None),
+            *sorted({*where.equals, *where.dimensions, *where.numbers} - {"subject"}),
+        ]
+        target = where.equals.get("subject") or " ".join(told) or "all"
+        self._rows.log_access(actor, "export", target, self._clock())

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 
 from analect.compat import (
+    backups,
     close_analysis_service,
     content,
     get_analysis_service,
@@ -21,7 +22,7 @@ from analect.compat import (
     moving,
     process,
 )
-from analect.model.errors import Conflict, InvalidInput
+from analect.model.errors import ConfigurationError, Conflict, InvalidInput, TerminalError
 from analect.model.query import PageRequest, RecordFilter
 
 MAIL = "bob.tanner@example.org"
@@ -296,3 +297,27 @@ def test_state_in_memory_goes_out_comes_in_and_is_taken_back(tmp_path: Path) -> 
     assert [table["stored"] for table in again["tables"]] == [1, 1]
     with pytest.raises(InvalidInput, match="known collections"):
         moving.run_migration({"counters": {"n": 1}})
+
+
+# -- backups ---------------------------------------------------------------------------------
+
+
+def test_backups_are_made_listed_and_restored_by_their_older_names(tmp_path: Path) -> None:
+    content.save_user("u-1", {"name": "Bob"})
+    with pytest.raises(ConfigurationError, match=r"backup\.place"):
+        backups.list_available_backups()
+    place = tmp_path / "backups"
+    with pytest.raises(TerminalError, match="export-recovery"):
+        backups.create_backup("full", place)
+    made = backups.create_backup("full", place, i_have_the_recovery_key=True)
+    (listed,) = backups.list_available_backups(place)
+    assert (listed["id"], listed["state"]) == (made["id"], "COMPLETED")
+    with pytest.raises(InvalidInput, match="say where to"):
+        backups.restore_from_backup(made["id"], destination=place)
+    restored = backups.restore_from_backup(made["id"], tmp_path / "restored", destination=place)
+    assert restored["rows"]["documents"] == 1
+    content.save_user("u-1", {"name": "changed"})
+    backups.restore_from_backup(destination=place, replace=True)
+    assert content.get_user("u-1") == {"user_id": "u-1", "name": "Bob"}
+    with pytest.raises(InvalidInput, match="backup_type"):
+        backups.create_backup("hourly", place)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analect import compat
-from analect.compat import configuration, content, fields, incidents, moving
+from analect.compat import backups, configuration, content, fields, incidents, moving
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/compat.md").read_text("utf-8")
 
@@ -21,6 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/compat.md").read_text("utf-8
             *incidents.__all__,
             *content.__all__,
             *moving.__all__,
+            *backups.__all__,
             *configuration._SHORT,
         }
     ),

@@ -7,8 +7,10 @@ and its content hash in hex. One file a month and kind:
 
 from __future__ import annotations
 
+import heapq
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from analect.lifecycle.places.place import Place
 from analect.lifecycle.tiers.columns import SCHEMA, stored_records
 from analect.lifecycle.tiers.conditions import mask
 from analect.lifecycle.tiers.digest import digest
-from analect.lifecycle.tiers.locator import SCOPES, locate
+from analect.lifecycle.tiers.locator import SCOPES, locate, unpack
 from analect.lifecycle.tiers.part import Sink, Written, hash_of
 from analect.lifecycle.tiers.seekable import FrameWriter, read_frames
 from analect.model.errors import Corrupt
@@ -27,7 +29,7 @@ from analect.model.ids import RecordId
 from analect.model.query import RecordFilter
 from analect.store.filters import Span, inside
 from analect.store.rows import StoredRecord
-from analect.store.tier_files import TierFiles
+from analect.store.tier_files import TierFile, TierFiles
 
 COLD = "cold"
 
@@ -106,22 +108,46 @@ class ColdReads:
         self, where: RecordFilter, span: Span, limit: int, *, descending: bool
     ) -> list[StoredRecord]:
         """At most ``limit`` records that pass, in the order of ids."""
-        kind = where.equals.get("kind")
         found: list[StoredRecord] = []
+        for file in self._holding(where, span):
+            for part in self._passing(file, where, span):
+                found += part
+                found.sort(key=_id_of, reverse=descending)
+                del found[limit:]
+        return found
+
+    def scan(self, where: RecordFilter, span: Span) -> Iterator[StoredRecord]:
+        """Everything that passes, in the order of ids, every file read once."""
+        holding = sorted(self._holding(where, span), key=lambda file: file.month)
+        for _, files in groupby(holding, key=lambda file: file.month):
+            walks = [chain.from_iterable(self._passing(file, where, span)) for file in files]
+            yield from heapq.merge(*walks, key=_id_of)
+
+    def _holding(self, where: RecordFilter, span: Span) -> Iterator[TierFile]:
+        """The files that may hold what is looked for."""
+        kind = where.equals.get("kind")
+        asked = [scope for scope in SCOPES if scope in where.equals]
         for file in self._files.standing(COLD):
             outside = (span.high is not None and file.first_id >= span.high) or (
                 span.low is not None and file.last_id < span.low
             )
             if outside or (kind is not None and kind != file.kind):
                 continue
-            for table in read_cold(self._place, file.name):
-                passing = table.filter(pa.array(mask(table, where)))
-                found += [
-                    one for one in stored_records(passing, COLD) if inside(one.record.id, span)
-                ]
-                found.sort(key=lambda one: one.record.id, reverse=descending)
-                del found[limit:]
-        return found
+            raw = self._files.locator(file.name) if asked else None
+            located = None if raw is None else unpack(raw)
+            if located is None or all(located.has(one, where.equals[one]) for one in asked):
+                yield file
+
+    def _passing(
+        self, file: TierFile, where: RecordFilter, span: Span
+    ) -> Iterator[list[StoredRecord]]:
+        for table in read_cold(self._place, file.name):
+            passing = table.filter(pa.array(mask(table, where)))
+            yield [one for one in stored_records(passing, COLD) if inside(one.record.id, span)]
+
+
+def _id_of(stored: StoredRecord) -> RecordId:
+    return stored.record.id
 
 
 def _line(stored: StoredRecord) -> bytes:

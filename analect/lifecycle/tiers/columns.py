@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
-from analect.model.ids import RecordId, id_text
 from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Record
 from analect.store.rows import COLUMNS, StoredRecord, payload_state
 
@@ -47,6 +47,9 @@ def _type(name: str) -> Any:
 
 SCHEMA = pa.schema([pa.field(name, _type(name)) for name in COLUMNS])
 """The columns of a warm file, in the order of :data:`analect.store.rows.COLUMNS`."""
+
+_DIGITS = [place for place in range(36) if place not in {8, 13, 18, 23}]
+"""Where the hexadecimal digits of an id's text are."""
 
 _decode = msgspec.json.decode
 _make_record: Callable[..., Record] = Record
@@ -106,26 +109,35 @@ def _values(name: str, column: Any) -> list[Any]:
 def _array(name: str, values: Sequence[Any]) -> Any:
     kind = SCHEMA.field(name).type
     if name == "id":
-        return pa.array(_id_texts(values), kind)
+        return _ids(values)
     if kind == _MOMENT:
         return pa.array(values, pa.int64()).cast(kind)
     if name == "success":
-        return pa.array([None if one is None else bool(one) for one in values], kind)
+        return pa.array(values).cast(kind)  # SQLite has 0 and 1
     if name == "tags":
-        return _lists(values)
+        return _from_json(values, _lists)
     if name in {"dimensions", "measures"}:
-        return _maps(values, kind)
+        return _from_json(values, lambda parsed: _maps(parsed, kind))
     return pa.array(values, kind)
 
 
-def _id_texts(values: Sequence[bytes | str]) -> list[RecordId]:
-    return [id_text(one) if isinstance(one, bytes) else RecordId(one) for one in values]
+def _ids(values: Sequence[bytes | str]) -> Any:
+    """Ids as text; those that are bytes are all spelled at once."""
+    if not isinstance(values[0], bytes):
+        return pa.array(values, pa.string())
+    digits = np.frombuffer(b"".join(cast("Sequence[bytes]", values)).hex().encode(), np.uint8)
+    spelled = np.full((len(values), 36), ord("-"), np.uint8)
+    spelled[:, _DIGITS] = digits.reshape(-1, 32)
+    offsets = np.arange(0, 36 * len(values) + 1, 36, np.int32)
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(spelled.tobytes())]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
-def _parsed(values: Sequence[str | None]) -> list[Any]:
-    """JSON texts, all of them at once."""
-    parsed: list[Any] = _decode(f"[{','.join([one or 'null' for one in values])}]")
-    return parsed
+def _from_json(values: Sequence[str | None], make: Callable[[Sequence[Any]], Any]) -> Any:
+    """JSON texts as ``make`` has them; each different text is parsed once, all of them at once."""
+    encoded = pa.array(values, pa.string()).fill_null("null").dictionary_encode()
+    parsed: list[Any] = _decode(f"[{','.join(encoded.dictionary.to_pylist())}]")
+    return make(parsed).take(encoded.indices)
 
 
 def _offsets(parsed: Sequence[Any]) -> Any:
@@ -133,14 +145,12 @@ def _offsets(parsed: Sequence[Any]) -> Any:
     return pa.array(list(accumulate(sizes, initial=0)), pa.int32())
 
 
-def _lists(values: Sequence[str | None]) -> Any:
-    parsed = _parsed(values)
+def _lists(parsed: Sequence[Any]) -> Any:
     flat = list(chain.from_iterable(one for one in parsed if one))
     return pa.ListArray.from_arrays(_offsets(parsed), pa.array(flat, pa.string()))
 
 
-def _maps(values: Sequence[str | None], kind: Any) -> Any:
-    parsed = _parsed(values)
+def _maps(parsed: Sequence[Any], kind: Any) -> Any:
     names = [name for one in parsed if one for name in one]
     items = [value for one in parsed if one for value in one.values()]
     keys, numbers = pa.array(names, kind.key_type), pa.array(items, kind.item_type)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from analect.store.survivors import Survivors
 from analect.store.tier_files import TierFiles
 
 if TYPE_CHECKING:
+    from analect.lifecycle.tiers.cold import ColdReads
     from analect.lifecycle.tiers.erasing import FiledErasure
     from analect.lifecycle.tiers.warm import WarmReads
 
@@ -94,13 +95,25 @@ class FiledTiers:
         Raises:
             ConfigurationError: there are cold files, and the extra that reads them is not there.
         """
+        cold = self._cold()
+        return [] if cold is None else cold.within(where, span, limit, descending=descending)
+
+    def cold_scan(self, where: RecordFilter, span: Span) -> Iterator[StoredRecord]:
+        """Every cold record that passes, in the order of ids.
+
+        Raises:
+            ConfigurationError: as :meth:`cold_within`.
+        """
+        cold = self._cold()
+        return iter(()) if cold is None else cold.scan(where, span)
+
+    def _cold(self) -> ColdReads | None:
         if not self._files.any():
-            return []
+            return None
         need_archive()
         from analect.lifecycle.tiers.cold import ColdReads
 
-        cold = ColdReads(self._files, tiers_place(self._settings))
-        return cold.within(where, span, limit, descending=descending)
+        return ColdReads(self._files, tiers_place(self._settings))
 
 
 def need_archive() -> None:

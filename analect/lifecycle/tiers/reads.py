@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from analect.model.errors import InvalidQuery
@@ -40,6 +41,10 @@ class Files(Protocol):
         self, where: RecordFilter, span: Span, limit: int, *, descending: bool
     ) -> Sequence[StoredRecord]:
         """At most ``limit`` cold records that pass, in the order of ids."""
+        ...
+
+    def cold_scan(self, where: RecordFilter, span: Span) -> Iterator[StoredRecord]:
+        """Every cold record that passes, in the order of ids."""
         ...
 
 
@@ -172,6 +177,11 @@ class TieredReads:
         check(where)
         check_tier(where)
         span = span_of(where)
+        if where.tier == COLD:
+            cold = self._files.cold_scan(where, span)
+            while part := list(islice(cold, batch)):
+                yield part
+            return
         while True:
             found = self._within(where, span, batch, descending=False)
             if found:
