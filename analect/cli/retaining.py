@@ -103,15 +103,17 @@ def summaries(
     ],
     first: Annotated[str, typer.Option("--from", metavar="MONTH", help="YYYY-MM.")] = "0000-00",
     last: Annotated[str, typer.Option("--to", metavar="MONTH", help="Included.")] = "9999-12",
+    by_year: Annotated[bool, typer.Option("--by-year", help="Years in place of months.")] = False,
 ) -> None:
     """Show the monthly figures of a family, over hot, warm and what left."""
     need_store(session, "look at")
     with session.service() as service:
-        items = service.retention.summaries(family, first, last)
+        items = service.retention.summaries(family, first, last, by_year=by_year)
     if session.json:
         session.out.value({"items": items, "next": None})
         return
-    columns = ("month", "group", "records", "successes", "failures", "cost", "duration_p95")
+    when = "year" if by_year else "month"
+    columns = (when, "group", "records", "successes", "failures", "cost", "duration_p95")
     session.out.table({name: name for name in columns}, items)
 
 

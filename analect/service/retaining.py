@@ -102,8 +102,10 @@ class Retaining:
         )
         return archiver.run(self._stored(policies), progress)
 
-    def summaries(self, family: str, first: str, last: str) -> list[dict[str, Any]]:
-        """Monthly figures of a family (``interactions``, ``queries``, ``content``,
+    def summaries(
+        self, family: str, first: str, last: str, *, by_year: bool = False
+    ) -> list[dict[str, Any]]:
+        """Monthly or yearly figures of a family (``interactions``, ``queries``, ``content``,
         ``performance``, ``business``, ``sessions``) from month to month, ``YYYY-MM``.
 
         Raises:
@@ -117,7 +119,7 @@ class Retaining:
         if family not in FAMILIES:
             raise InvalidInput(f"family must be one of {', '.join(FAMILIES)}", field="family")
         tables = TierTables(self._files, tiers_place(self._settings))
-        return Summaries(self._engine, tables).of(family, first, last)
+        return Summaries(self._engine, tables).of(family, first, last, by_year=by_year)
 
     def explain(self, record: Record, policies: Sequence[Policy]) -> Explanation:
         """Why a record is in its tier, and when it moves next."""

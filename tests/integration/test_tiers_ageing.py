@@ -286,6 +286,9 @@ def test_summaries_stay_when_records_go(service, policies):
     for _ in range(2):
         service.retention.run(older, lambda _done, _total: None)
     assert (told("interactions"), told("queries")) == before
+    years = service.retention.summaries("interactions", "0000-00", "9999-12", by_year=True)
+    assert sum(one["records"] for one in years) == 16
+    assert {one["year"] for one in years} == {month[:4] for month, *_ in told("interactions")}
     (sales,) = service.retention.summaries("business", "0000-00", "9999-12")
     assert sales["measures"]["citations"] == {"count": 8, "sum": 28.0, "min": 0.0, "max": 7.0}
     (speed, *_) = service.retention.summaries("performance", "0000-00", "9999-12")

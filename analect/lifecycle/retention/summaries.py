@@ -63,14 +63,18 @@ class Summaries:
                 dropped += self._aggregates.drop_before(family, edge)
         return dropped
 
-    def of(self, family: str, first: str, last: str) -> list[Figures]:
-        """A family's figures from month to month, with percentiles for people."""
+    def of(self, family: str, first: str, last: str, *, by_year: bool = False) -> list[Figures]:
+        """A family's figures from month to month, or of the years they make up (``year`` in place
+        of ``month``), with percentiles for people.
+        """
         found = self._aggregates.of(family, first, last)
-        for figures in found:
+        told = []
+        for figures in _years(found) if by_year else found:
             if (durations := figures.pop("durations", None)) is not None:
                 figures["duration_p50"] = percentile(durations, 0.5)
                 figures["duration_p95"] = percentile(durations, 0.95)
-        return found
+            told.append(figures)
+        return told
 
     def _of_month(self, month: str) -> Iterator[Any]:
         for rows in month_batches(self._engine, month):
@@ -78,3 +82,17 @@ class Summaries:
         for file in self._tables.standing(WARM):
             if file.month == month and file.state != "removing":
                 yield from self._tables.tables(file, _COUNTED)
+
+
+def _years(months: Iterable[Figures]) -> Iterator[Figures]:
+    """The same by year and group, in that order."""
+    years: dict[tuple[str, str], Figures] = {}
+    groups: dict[str, Any] = {}
+    for figures in months:
+        month, group = figures.pop("month"), figures.pop("group")
+        key = str(group)
+        groups[key] = group
+        year = (month[:4], key)
+        years[year] = added(years[year], figures) if year in years else figures
+    for year, key in sorted(years):
+        yield {"year": year, "group": groups[key], **years[year, key]}
