@@ -90,9 +90,8 @@ def _years(months: Iterable[Figures]) -> Iterator[Figures]:
     groups: dict[str, Any] = {}
     for figures in months:
         month, group = figures.pop("month"), figures.pop("group")
-        key = str(group)
-        groups[key] = group
-        year = (month[:4], key)
-        years[year] = added(years[year], figures) if year in years else figures
-    for year, key in sorted(years):
-        yield {"year": year, "group": groups[key], **years[year, key]}
+        groups[str(group)] = group
+        key = (month[:4], str(group))
+        years[key] = added(years[key], figures) if key in years else figures
+    for year, name in sorted(years):
+        yield {"year": year, "group": groups[name], **years[year, name]}

@@ -128,7 +128,7 @@ def _ids(values: Sequence[bytes | str]) -> Any:
     digits = np.frombuffer(b"".join(cast("Sequence[bytes]", values)).hex().encode(), np.uint8)
     spelled = np.full((len(values), 36), ord("-"), np.uint8)
     spelled[:, _DIGITS] = digits.reshape(-1, 32)
-    offsets = np.arange(0, 36 * len(values) + 1, 36, np.int32)
+    offsets = np.arange(0, 36 * len(values) + 1, 36, dtype=np.int32)
     buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(spelled.tobytes())]
     return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
