@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import Boolean, Engine, MetaData, Table, insert, select, text
 
 from analect.lifecycle.retention.loading import parse_policy
-from analect.model.ids import DAY, month_of
+from analect.model.ids import DAY
 from analect.model.query import PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
@@ -88,7 +88,7 @@ def test_a_store_of_an_earlier_release_is_upgraded_with_its_rows(
     ids = fill(filled)
     source, target = open_engine(f"sqlite:///{tmp_path}/filled.db"), open_engine(elsewhere)
     assert migrate(target, before) == before
-    Partitions(target).ensure({month_of(one) for one in ids})
+    Partitions(target).ensure_ids(ids)
     copy(source, target)
     if is_postgres(target):
         with write_transaction(target) as connection:  # numbers go on behind the copied rows
