@@ -111,6 +111,7 @@ class _Process:
 
     def dispatcher(self) -> Dispatcher:
         store = self.service.store
+        self.service.telemetry.queue.export()
         return Dispatcher(
             outbox=store.outbox,
             handover=Handover(store.engine),

@@ -57,7 +57,8 @@ def test_records_flow_from_the_outbox_to_the_indexes(cluster, service):
         with httpx.Client(base_url=process.url) as probe:
             assert probe.get("/healthz").json() == {"status": "ok"}
             assert probe.get("/readyz").json() == {"ready": True, "reasons": []}
-            assert "analect_queue_up_state" in probe.get("/metrics").text
+            shown = "analect_queue_up_state" in probe.get("/metrics").text
+            assert shown is (process is dispatcher)
     status = httpx.get(f"{dispatcher.url}/v1/status").json()
     assert status["leads"] is True
     jobs = {"queued": 0, "started": 0, "failed": 0, "stuck": 0, "workers": 1}

@@ -41,6 +41,7 @@ def test_the_reference_page_lists_every_metric_and_its_labels():
         lambda: StoreState({"truth": 1}, {"text": Backlog()}, records=1, data_keys=1)
     )
     telemetry.tiers.watch(TierState)
+    telemetry.queue.export()
     exported = re.findall(
         r"^# TYPE (\S+) (\S+)$", generate_latest(telemetry.registry).decode(), re.MULTILINE
     )

@@ -15,8 +15,10 @@ RUNBOOKS = "docs/runbooks"
 _MATCH = "(namespace, app_kubernetes_io_instance)"
 _STORE = f"by {_MATCH}"
 _MEGABYTE = 1_000_000
-_ERRORS = 'analect_http_request_seconds_count{status=~"5..",@}'
-_REQUESTS = "analect_http_request_seconds_count{@}"
+_CALLS = 'route!~"/(healthz|readyz|metrics)"'
+"""Requests of callers; probes come whatever the callers do."""
+_ERRORS = f'analect_http_request_seconds_count{{status=~"5..",{_CALLS},@}}'
+_REQUESTS = f"analect_http_request_seconds_count{{{_CALLS},@}}"
 _BUDGET = 0.001
 """Of the requests, what may fail: availability is to be 99.9 %."""
 
