@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import binary
+from tests.cluster.helms import VERSIONS, Helm
 from tests.cluster.plane import Plane
 from tests.conftest import requires
 
@@ -29,6 +30,35 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane that knows the kinds of others that we make objects of (``foreign``), and
+    none of ours: those are brought by the chart.
+    """
+    if missing := binary.missing():
+        requires("kubernetes", missing)
+    folder = tmp_path_factory.mktemp("bare-plane")
+    plane = Plane(binary.ensure(), folder, Path(__file__).parent / "foreign")
+    try:
+        plane.start()
+        plane.start_kwok()
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm 4."""
+    return Helm.of("helm-4", tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def any_helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Either."""
+    return Helm.of(request.param, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture

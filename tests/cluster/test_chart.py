@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster import binary
+from tests.cluster.helms import CHART, Helm, of_kind
 from tests.cluster.operators import EXTERNAL, Operators, Place, operators
 from tests.cluster.plane import Plane, wait_for
-from tests.conftest import requires
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "analect"
-Manifest = dict[str, Any]
-Helm = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    if missing := binary.missing():
-        requires("kubernetes", missing)
-    program = binary.ensure()
-    home = tmp_path_factory.mktemp("helm")
-
-    def run(*arguments: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            [program, "helm", *arguments],
-            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode != 0) is fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
-
-    return run
-
-
-def rendered(helm: Helm, *arguments: str) -> list[Manifest]:
-    text = helm("template", "rel", str(CHART), "--namespace", "demo", *arguments)
-    return [one for one in yaml.safe_load_all(text) if one]
-
-
-def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
-    return [one for one in manifests if one["kind"] == kind]
 
 
 def test_two_replicas_with_the_least_a_pod_needs(helm: Helm) -> None:
-    found = rendered(helm)
+    found = helm.rendered()
     (deployment,) = of_kind(found, "Deployment")
     assert deployment["spec"]["replicas"] == 2
     pod = deployment["spec"]["template"]["spec"]
@@ -72,21 +36,21 @@ def test_two_replicas_with_the_least_a_pod_needs(helm: Helm) -> None:
 
 
 def test_the_definitions_are_those_of_the_operator_and_outlive_the_release(helm: Helm) -> None:
-    found = {one["metadata"]["name"]: one for one in of_kind(rendered(helm), CRD)}
+    found = {one["metadata"]["name"]: one for one in of_kind(helm.rendered(), CRD)}
     wanted = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert found.keys() == {one["metadata"]["name"] for one in wanted}
     for one in wanted:
         shown = found[one["metadata"]["name"]]
         assert shown["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
         assert shown == one
-    assert not of_kind(rendered(helm, "--set", "crds.install=false"), CRD)
+    assert not of_kind(helm.rendered("--set", "crds.install=false"), CRD)
 
 
 CRD = "CustomResourceDefinition"
 
 
 def test_a_list_of_namespaces_needs_no_rights_beyond_them(helm: Helm) -> None:
-    found = rendered(helm, "--set", "scope.namespaces={a,b}")
+    found = helm.rendered("--set", "scope.namespaces={a,b}")
     assert not of_kind(found, "ClusterRole")
     assert not of_kind(found, "ClusterRoleBinding")
     roles = {one["metadata"]["namespace"] for one in of_kind(found, "Role")}
@@ -96,7 +60,7 @@ def test_a_list_of_namespaces_needs_no_rights_beyond_them(helm: Helm) -> None:
 
 
 def test_no_right_is_a_wildcard(helm: Helm) -> None:
-    found = rendered(helm)
+    found = helm.rendered()
     for role in [*of_kind(found, "ClusterRole"), *of_kind(found, "Role")]:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
@@ -104,7 +68,7 @@ def test_no_right_is_a_wildcard(helm: Helm) -> None:
 
 def test_monitors_and_rules_where_the_kinds_exist(helm: Helm) -> None:
     kinds = [f"monitoring.coreos.com/v1/{kind}" for kind in ("PodMonitor", "PrometheusRule")]
-    found = rendered(helm, *(f"--api-versions={kind}" for kind in kinds))
+    found = helm.rendered(*(f"--api-versions={kind}" for kind in kinds))
     assert of_kind(found, "PodMonitor")
     (rules,) = of_kind(found, "PrometheusRule")
     names = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]}

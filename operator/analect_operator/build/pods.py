@@ -61,6 +61,7 @@ def template(
         spec["restartPolicy"] = "Never"
         container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     annotations = {
+        **(_scraped() if serves and site.spec.monitoring.scrape_annotations else {}),
         **common.annotations,
         f"{GROUP}/settings": _digest(env.settings(site)),
         f"{GROUP}/secrets": secrets_digest(site),
@@ -165,6 +166,15 @@ def _volumes(site: Site) -> tuple[tuple[str, str, Manifest], ...]:
         ]
         found.append(("certificates", env.CERTIFICATES, {"projected": {"sources": sources}}))
     return tuple(found)
+
+
+def _scraped() -> dict[str, str]:
+    """For a Prometheus without its operator."""
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(env.PORT),
+        "prometheus.io/path": "/metrics",
+    }
 
 
 def _probed() -> Manifest:

@@ -101,6 +101,11 @@ class Monitoring(Spec):
 
     pod_monitor: bool = Field(default=True, description="A PodMonitor, where that kind exists.")
     rules: bool = Field(default=True, description="A PrometheusRule, where that kind exists.")
+    scrape_annotations: bool = Field(
+        default=True,
+        description="`prometheus.io/scrape` and the like on the pods, for a Prometheus that finds "
+        "them by these.",
+    )
     dashboards: bool = Field(
         default=True, description="Dashboards as labelled ConfigMaps (by the chart)."
     )
@@ -108,11 +113,12 @@ class Monitoring(Spec):
 
 
 class NetworkPolicies(Spec):
-    """Who may talk to the pods."""
+    """Who may talk to the pods, and to whom they may."""
 
     enabled: bool = Field(
         default=False,
-        description="Close the pods: only HTTP from the namespaces below, and one another.",
+        description="Close the pods: in only HTTP from the namespaces below and the operator, out "
+        "only to one another, to name servers, and to the ports of the store's servers.",
     )
     allow_from_namespaces: Annotated[
         list[
@@ -123,6 +129,14 @@ class NetworkPolicies(Spec):
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(
         default=[], description="Namespaces whose pods may call; its own namespace always may."
+    )
+    allow_to_ports: Annotated[
+        list[Annotated[int, Field(ge=1, le=65535)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(
+        default=[],
+        description="Further TCP ports that the pods may call: of a server whose URL stands in a "
+        "Secret and has another port than its kind usually has, or is named in podTemplate.env.",
     )
 
 
