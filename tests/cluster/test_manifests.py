@@ -121,7 +121,7 @@ POLICY = {
 }
 WORKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Backup", {}),
-    ("Restore", {"backup": "20260101T000000Z-full"}),
+    ("Restore", {"backupId": "20260101T000000Z-full"}),
     ("Erasure", {"subjectSecretRef": {"name": "who", "key": "subject"}}),
     ("Erasure", {"sessionId": "s-1"}),
 )

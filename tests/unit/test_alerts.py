@@ -282,3 +282,22 @@ def test_every_alert_has_its_page() -> None:
 def test_a_store_brings_its_own_thresholds() -> None:
     alerts = {one.name: one for one in store_alerts(Thresholds(concurrent_users=7))}
     assert alerts["AnalectManySessions"].expr.endswith("> 7")
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("scrape_configs", ("promtool", "check", "config", "--syntax-only")),
+        ("route", ("amtool", "check-config")),
+    ],
+)
+def test_configurations_in_the_docs_are_read(tmp_path: Path, key: str, command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        requires("monitoring", f"{command[0]}, of Debian's packages of Prometheus")
+    page = (ROOT / "docs" / "how-to" / "watch-on-kubernetes.md").read_text()
+    (text,) = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.S) if f"{key}:" in one]
+    (tmp_path / "config.yaml").write_text(text)
+    done = subprocess.run(
+        [*command, str(tmp_path / "config.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
