@@ -147,7 +147,8 @@ def test_what_alerts_and_dashboards_ask_for_is_there(cluster: list[Pod], tmp_pat
         limits = Thresholds()
         alerts = [*store_alerts(limits), *operator_alerts(limits)]
         with watching(tmp_path / "watching", pods, groups("all", alerts, SELECTOR)) as prometheus:
-            assert prometheus.alerts() <= {OF_THE_MACHINE}
+            # Who scraped the dispatcher first may have thought that nobody is ready.
+            wait_for(lambda: prometheus.alerts() <= {OF_THE_MACHINE})
             families = prometheus.families()
             for alert in alerts:
                 missing = [one for one in METRIC.findall(alert.expr) if not exists(one, families)]

@@ -220,3 +220,86 @@ def test_engines_in_the_words_of_the_dispatcher() -> None:
     assert set(found) == {"search"}
     status = {"engines": {"search": {"state": "ok"}, "vectors": {"state": "damaged"}}}
     assert engine_states(site(), status)["search"].message == "it is damaged"
+
+
+def ways_out(spec: dict[str, Any]) -> list[Manifest]:
+    closed = spec | {"networkPolicy": {"enabled": True, "allowToPorts": [8443]}}
+    (policy,) = [one for one in children(site(closed)) if one["kind"] == "NetworkPolicy"]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    return list(policy["spec"]["egress"])
+
+
+def reached(ways: list[Manifest]) -> list[int]:
+    """The ports that may be called wherever they are, but those of name servers."""
+    return [one["port"] for way in ways if "to" not in way for one in way["ports"]][2:]
+
+
+def test_pods_call_the_servers_of_their_store_and_nobody_else() -> None:
+    one_another, names, *_rest = ways_out(FULL)
+    assert one_another == {
+        "to": [
+            {
+                "podSelector": {
+                    "matchLabels": {
+                        "app.kubernetes.io/name": "analect",
+                        "app.kubernetes.io/instance": "demo",
+                    }
+                }
+            }
+        ]
+    }
+    assert [(one["port"], one["protocol"]) for one in names["ports"]] == [(53, "TCP"), (53, "UDP")]
+    # Managed engines are pods of the store's own.
+    assert reached(ways_out(FULL)) == [443, 5432, 6379, 8443]
+    assert reached(ways_out({"embedded": {}})) == [8443]
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("postgresql://db/a", [5432]),
+        ("postgresql://db:6432/a", [6432]),
+        ("postgresql://one:1111,two:2222/a?target_session_attrs=read-write", [1111, 2222]),
+        ("postgresql://[2001:db8::1]/a", [5432]),
+        ("postgresql://[2001:db8::1]:6432/a", [6432]),
+    ],
+)
+def test_ports_are_those_of_the_address(url: str, ports: list[int]) -> None:
+    servers = {
+        "database": {"external": {"url": url}},
+        "queue": {"external": {"secretRef": {"name": "q", "urlKey": "url"}}},
+    }
+    assert reached(ways_out(servers)) == sorted([*ports, 6379, 8443])
+
+
+def test_a_bucket_without_a_key_is_opened_by_what_the_cloud_says_of_the_pod() -> None:
+    open_bucket = {"embedded": {}, "objectStore": {"url": "s3://bucket/a"}}
+    assert {
+        "to": [{"ipBlock": {"cidr": "169.254.0.0/16"}}],
+        "ports": [{"port": 80, "protocol": "TCP"}],
+    } in ways_out(open_bucket)
+
+
+def test_the_operator_and_named_namespaces_come_in() -> None:
+    closed = FULL | {"networkPolicy": {"enabled": True, "allowFromNamespaces": ["web"]}}
+    (policy,) = [one for one in children(site(closed)) if one["kind"] == "NetworkPolicy"]
+    _one_another, callers = policy["spec"]["ingress"]
+    assert [one["port"] for one in callers["ports"]] == [8080]
+    spaces = [
+        one["namespaceSelector"].get("matchLabels", {}).get("kubernetes.io/metadata.name")
+        for one in callers["from"]
+    ]
+    assert spaces == ["team", "web", None]
+    assert callers["from"][-1]["podSelector"] == {
+        "matchLabels": {"app.kubernetes.io/name": "analect-operator"}
+    }
+
+
+def test_pods_that_answer_are_found_by_a_plain_prometheus() -> None:
+    name = "prometheus.io/scrape"
+    for one in pods(site()):
+        serves = "readinessProbe" in one["spec"]["containers"][0]
+        ours = "app.kubernetes.io/part-of" in one["metadata"]["labels"]
+        assert (name in one["metadata"].get("annotations", {})) is (serves and ours)
+    quiet = FULL | {"monitoring": {"scrapeAnnotations": False}}
+    assert not any(name in one["metadata"].get("annotations", {}) for one in pods(site(quiet)))

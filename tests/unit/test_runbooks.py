@@ -51,7 +51,11 @@ def test_commands_of_analect_are_there(page: str, text: str) -> None:
         word = words.pop(0)
         assert word in command.commands, f"{page}: {text}: there is no {word}"
         command = command.commands[word]
-    known = {option for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for word in words:
         assert not word.startswith("-") or word in known, f"{page}: {text}: {word}"
 
