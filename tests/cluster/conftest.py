@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster import binary
 from tests.cluster.helms import VERSIONS, Helm
@@ -14,6 +15,15 @@ from tests.cluster.plane import Plane
 from tests.conftest import requires
 
 VOLUMES = 80
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts:rights"]},
+        {"level": "None"},
+    ],
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,6 +42,19 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         plane.stop()
 
 
+class Audited(Plane):
+    """One that writes down what service accounts ask of it (``audit.log``)."""
+
+    def launch(self, name: str, *arguments: str) -> None:
+        """As it is; the API server with its log."""
+        if name == "apiserver":
+            policy = self.folder / "audit.yaml"
+            policy.write_text(yaml.safe_dump(AUDIT))
+            log = f"--audit-log-path={self.folder}/audit.log"
+            arguments = (*arguments, f"--audit-policy-file={policy}", log)
+        super().launch(name, *arguments)
+
+
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A control plane that knows the kinds of others that we make objects of (``foreign``), and
@@ -40,10 +63,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     if missing := binary.missing():
         requires("kubernetes", missing)
     folder = tmp_path_factory.mktemp("bare-plane")
-    plane = Plane(binary.ensure(), folder, Path(__file__).parent / "foreign")
+    plane = Audited(binary.ensure(), folder, Path(__file__).parent / "foreign")
     try:
         plane.start()
         plane.start_kwok()
+        plane.provide_volumes(20)
         yield plane
     finally:
         plane.stop()

@@ -14,7 +14,8 @@ from tests.cluster.helms import CHART, Helm, Manifest, of_kind
 
 MONITORS = ("--api-versions=monitoring.coreos.com/v1/PodMonitor",)
 RULES = ("--api-versions=monitoring.coreos.com/v1/PrometheusRule",)
-EVERYTHING = (*MONITORS, *RULES, "--set", "store.enabled=true")
+KINDS = (*MONITORS, *RULES)
+EVERYTHING = (*KINDS, "--set", "store.enabled=true")
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 TOLERATION = {"key": "dedicated", "operator": "Exists"}
 AFFINITY = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
@@ -116,11 +117,12 @@ def test_a_value_does_what_it_says(
     helm: Helm, usual: list[Manifest], tmp_path: Path, path: str
 ) -> None:
     value, kind, where, shown = SEEN[path]
+    group, _, name = path.partition(".")
+    values: dict[str, Any] = {"store": {"enabled": True}}
+    values.setdefault(group, {})[name] = value
     file = tmp_path / "values.yaml"
-    for part in reversed(path.split(".")):
-        value = {part: value}
-    file.write_text(yaml.safe_dump(value))
-    found = of_kind(helm.rendered(*EVERYTHING, "--values", str(file)), kind)
+    file.write_text(yaml.safe_dump(values))
+    found = of_kind(helm.rendered(*KINDS, "--values", str(file)), kind)
     assert found != of_kind(usual, kind)
     if shown is None:
         assert not found

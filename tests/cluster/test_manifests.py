@@ -189,10 +189,14 @@ def test_the_stores_have_everything_on() -> None:
 
 
 def templates(manifest: Manifest) -> Iterator[Manifest]:
+    """Of pods, with the volumes that a StatefulSet adds to its own."""
     spec = manifest.get("spec", {})
     spec = spec.get("jobTemplate", {}).get("spec", spec)
     if "template" in spec:
-        yield spec["template"]
+        claims = [one["metadata"]["name"] for one in spec.get("volumeClaimTemplates", ())]
+        volumes = [{"name": name, "emptyDir": {}} for name in claims]
+        pod = spec["template"]["spec"]
+        yield spec["template"] | {"spec": pod | {"volumes": [*pod.get("volumes", ()), *volumes]}}
 
 
 @pytest.mark.parametrize("name", ["external", "managed", "embedded"])
