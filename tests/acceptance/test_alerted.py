@@ -123,7 +123,7 @@ def use(client: httpx.Client) -> None:
 
 def exists(name: str, families: set[str]) -> bool:
     """Whether it is a family that is declared, or a part of one."""
-    return name in families or re.sub(r"_(sum|count|bucket)$", "", name) in families
+    return name in families or re.sub(r"_(total|sum|count|bucket)$", "", name) in families
 
 
 SILENT = {

