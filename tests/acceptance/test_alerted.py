@@ -25,6 +25,7 @@ from analect_operator.specs.schedules import Thresholds
 from analect_operator.specs.store import StoreSpec
 from tests.acceptance.alerting import Pod, Prometheus, needed, receiving, watching
 from tests.acceptance.processes import Place, wait_for
+from tests.valkey import valkey_server
 
 ROOT = Path(__file__).parents[2]
 HERE = {"namespace": "team", "app_kubernetes_io_instance": "demo"}
@@ -89,7 +90,7 @@ def test_a_backlog_is_notified_of_and_its_end_too(place: Place, tmp_path: Path) 
 @pytest.fixture
 def cluster(tmp_path: Path, postgres_url: str) -> Iterator[list[Pod]]:
     """Every kind of process with something done: a server, a dispatcher, a worker."""
-    from tests.integration.clusters import Cluster, valkey_server, whole
+    from tests.integration.clusters import Cluster, whole
 
     with valkey_server() as valkey:
         cluster = Cluster(tmp_path, postgres_url, f"redis://127.0.0.1:{valkey.port}/0")

