@@ -28,10 +28,16 @@ NEW_FIELD = "allowToPorts"
 """Of the store's network policy: the release before has not got it."""
 
 
+def environment(plane: Plane) -> dict[str, str]:
+    """Of a person whose kubectl finds the cluster, and keeps its cache beside it."""
+    path = f"{KUBECTL.parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "HOME": str(plane.folder), "KUBECONFIG": str(plane.kubeconfig)}
+
+
 def kubectl(plane: Plane, *arguments: str, stdin: str = "") -> str:
     done = subprocess.run(
         [KUBECTL, *arguments],
-        env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)},
+        env=environment(plane),
         input=stdin,
         capture_output=True,
         text=True,
@@ -113,7 +119,7 @@ def test_what_the_notes_say_can_be_done(
     lines = [line.removeprefix("  ") for line in command[0].splitlines()]
     done = subprocess.run(
         ["bash", "-ec", "\n".join(lines)],
-        env={"PATH": f"{KUBECTL.parent}:/usr/bin:/bin", "KUBECONFIG": str(bare.kubeconfig)},
+        env=environment(bare),
         capture_output=True,
         text=True,
         check=False,
