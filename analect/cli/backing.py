@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from analect.cli.backups import RING, Dest, Id, away_from_home, copy_of_ring, open_backups
-from analect.cli.physical import stanza_of
-from analect.cli.session import TERMINAL, Session, command, group_of, need_store
+from analect.cli.physical import listed_files, stanza_of
+from analect.cli.session import TERMINAL, Session, command, group_of, need_store, say
 from analect.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
 def create(
     session: Session,
     dest: Dest,
+    *,
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Only what changed since the last backup there.")
     ] = False,
@@ -45,6 +46,13 @@ def create(
         Literal["manual", "daily", "weekly", "monthly"],
         typer.Option("--kind", help="What for; a daily one is incremental where it can be."),
     ] = "manual",
+    files: Annotated[
+        Literal["auto", "copy", "reference"] | None,
+        typer.Option(
+            "--files",
+            help="Warm and cold files: copied, or left where they are (setting backup.files).",
+        ),
+    ] = None,
     recovery: Annotated[
         bool,
         typer.Option(
@@ -67,6 +75,7 @@ def create(
         return
     away_from_home(settings, dest)
     backups = open_backups(settings, dest)
+    from analect.lifecycle.backup.files import files_out
     from analect.lifecycle.backup.job import BackupJob
 
     catalog = backups.catalog
@@ -82,11 +91,19 @@ def create(
         BackupPlaces(engine).add(address_of(dest, catalog.store, RING))
         # Before as well: no backup may ever be listed that has no copy of its ring beside it.
         mirror(backups.ring, copy)
-        job = BackupJob(engine, catalog, wall_clock, os.urandom, progress)
+        out = files_out(settings, catalog, files)
+        job = BackupJob(engine, catalog, wall_clock, os.urandom, progress, files=out)
         done = job.incremental(kind) if incremental else job.of_kind(kind)
     mirror(backups.ring, copy)
     (listed,) = (one for one in catalog.listed() if one.id == done.id)
     session.out.value(asdict(listed))
+    if listed.files_lost:
+        say(
+            f"{listed.files_lost} files of the tiers are lost or damaged, so the records in them "
+            "are not in this backup: `analect backup check` names them; bring them back with "
+            "`analect restore` from an older backup"
+        )
+        raise typer.Exit(TERMINAL)
 
 
 def list_(session: Session, dest: Dest) -> None:
@@ -94,7 +111,7 @@ def list_(session: Session, dest: Dest) -> None:
     settings = session.settings()
     tool = stanza_of(settings, dest)
     if tool is not None:
-        items = [asdict(one) for one in tool.list()]
+        items = listed_files(settings, tool, dest)
     else:
         items = [asdict(one) for one in open_backups(settings, dest).catalog.listed()]
     if session.json:
@@ -113,7 +130,9 @@ def show(session: Session, dest: Dest, backup: Id = None) -> None:
 
 
 def check(session: Session, dest: Dest, backup: Id = None) -> None:
-    """Read every object of the backups against their signed manifests; exit code 4 on damage."""
+    """Read every object of the backups against their signed manifests, and every file of the tiers
+    that they refer to; exit code 4 on damage.
+    """
     session.quiet_logs()
     if (tool := stanza_of(session.settings(), dest)) is not None:
         tool.check()
@@ -121,11 +140,13 @@ def check(session: Session, dest: Dest, backup: Id = None) -> None:
             {"items": [{"id": one.id, "whole": not one.broken} for one in tool.list()]}
         )
         return
-    catalog = open_backups(session.settings(), dest).catalog
+    settings = session.settings()
+    catalog = open_backups(settings, dest).catalog
     from analect.lifecycle.backup.check import check as look
+    from analect.lifecycle.places.opening import open_place
 
     with session.out.progress("checking") as progress:
-        items = look(catalog, backup, progress)
+        items = look(catalog, backup, progress, lambda at: open_place(at, settings.objects))
     session.out.value({"items": [asdict(one) for one in items], "next": None})
     if not all(one.whole for one in items):
         raise typer.Exit(TERMINAL)
@@ -148,14 +169,23 @@ def prune(
     """
     need_store(session, "prune the backups of")
     session.quiet_logs()
-    catalog = open_backups(session.settings(), dest).catalog
+    settings = session.settings()
+    catalog = open_backups(settings, dest).catalog
+    from analect.lifecycle.backup.files import sweep
     from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
+    from analect.store.alone import alone
+    from analect.store.backup_references import BackupReferences
 
     keeping = Keeping(keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly)
     gone = to_remove(catalog, keeping)
-    for one in [] if dry_run else gone:
-        remove(catalog, one)
-    session.out.value({"removed": gone, "dry_run": dry_run})
+    swept: list[str] = []
+    if not dry_run:
+        with _database(settings) as engine, alone(engine, "backing-up"):
+            for one in gone:
+                remove(catalog, one)
+            BackupReferences(engine).keep(catalog.place.address, catalog.ids())
+            swept = sweep(catalog)
+    session.out.value({"removed": gone, "dry_run": dry_run, "copies_removed": len(swept)})
 
 
 def forget(session: Session, dest: Dest) -> None:
@@ -164,6 +194,7 @@ def forget(session: Session, dest: Dest) -> None:
     session.quiet_logs()
     from analect.lifecycle.places.opening import address_of
     from analect.store.backup_places import BackupPlaces
+    from analect.store.backup_references import BackupReferences
     from analect.store.changes import Changes
 
     whole = address_of(dest)
@@ -173,6 +204,7 @@ def forget(session: Session, dest: Dest) -> None:
         for place in inside:
             places.remove(place)
         Changes(engine).forget(whole)
+        BackupReferences(engine).keep(whole, ())
     session.out.value({"forgotten": inside})
 
 

@@ -37,11 +37,14 @@ def register(app: typer.Typer) -> None:
 def status(session: Session) -> None:
     """Say where the keys are; never what they are."""
     need_store(session, "look at")
-    from analect.privacy.kek import kek_path, read_key_file
+    from analect.privacy.kek import LocalKek, kek_path, read_key_file
+    from analect.privacy.keyring import FolderKeyRing
+    from analect.privacy.shards import wrapped_by
 
     settings = session.settings()
     path = kek_path(settings) if settings.keys.kek == "file" else None
     there = path is not None and path.is_file()
+    keys = read_key_file(path) if path is not None and there else []
     session.out.value(
         {
             "ring": str(settings.ring),
@@ -49,7 +52,9 @@ def status(session: Session) -> None:
             "kek": settings.keys.kek,
             "kek_file": None if path is None else str(path),
             "kek_file_exists": None if path is None else there,
-            "old_keys": len(read_key_file(path)) - 1 if path is not None and there else None,
+            "old_keys": len(keys) - 1 if keys else None,
+            "kek_names": LocalKek(str(path), keys, os.urandom).names if keys else None,
+            "ring_needs": wrapped_by(FolderKeyRing(settings.ring)),
         }
     )
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analect.cli.session import Session
 from analect.model.errors import ConfigurationError, InvalidInput, NotFound
-from analect.model.ids import Micros
+from analect.model.ids import Micros, new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from analect.lifecycle.backup.physical import PgBackRest
     from analect.settings import Settings
+    from analect.store.reports import Reports
 
+_DRILL = "drill"
+_DRILLS = 1_000
+"""The last ones, of all places."""
 
 PREFIX = "pgbackrest:"
 """What a place is called that is a stanza of pgBackRest."""
@@ -80,12 +87,53 @@ def drill_files(session: Session, tool: PgBackRest, dest: str, scratch: Path | N
             recovery = time.monotonic() - began
             engine = open_engine(at)
             try:
-                rows, last, opened = open_some(engine, ring_of(settings)[0], os.urandom)
+                index = Path(folder) / "index"
+                shards = ring_of(settings)[0]
+                rows, last, looked = open_some(engine, shards, os.urandom, index)
             finally:
                 engine.dispose()
     now = wall_clock()
-    done = Drill(newest.id, newest.id, now, rows, 0, opened, recovery, (now - last) / 1_000_000)
+    done = Drill(
+        backup=newest.id,
+        link=newest.id,
+        drilled_at=now,
+        rows=rows,
+        dropped=0,
+        opened=looked.opened,
+        recovery=recovery,
+        age=(now - last) / 1_000_000,
+        found=looked.found,
+    )
+    with _reports(settings) as reports:
+        report = {**asdict(done), "id": new_id(now, os.urandom), "place": dest}
+        reports.keep(_DRILL, "verified", report, (now - int(recovery * 1_000_000), now))
     session.out.value(asdict(done))
+
+
+def listed_files(settings: Settings, tool: PgBackRest, dest: str) -> list[dict[str, Any]]:
+    """The backups of a stanza: ``COMPLETED``, ``VERIFIED`` once a drill restored it, or ``BROKEN``."""
+    with _reports(settings) as reports:
+        drills = reports.newest(_DRILL, _DRILLS)
+    verified = {one["backup"] for one in drills if one["place"] == dest}
+    return [
+        {
+            **asdict(one),
+            "state": "BROKEN" if one.broken else "VERIFIED" if one.id in verified else "COMPLETED",
+        }
+        for one in tool.list()
+    ]
+
+
+@contextmanager
+def _reports(settings: Settings) -> Iterator[Reports]:
+    from analect.store.engine import open_engine
+    from analect.store.reports import Reports
+
+    engine = open_engine(_url(settings))
+    try:
+        yield Reports(engine)
+    finally:
+        engine.dispose()
 
 
 def _enterable(folder: Path, scratch: Path | None) -> Path:

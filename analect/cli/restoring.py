@@ -58,6 +58,12 @@ def restore(
     tables: Annotated[
         list[str] | None, typer.Option("--table", help="Only this table, with its keys; repeat.")
     ] = None,
+    skip_missing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-missing-files", help="Go without warm and cold files that are nowhere any more."
+        ),
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of the store that is there. Stop it first.")
     ] = False,
@@ -97,15 +103,24 @@ def restore(
             done = _load(session, backups, link, f"sqlite:///{folder}/dry.db", **options)
         session.out.value(asdict(done))
         return
+    from analect.lifecycle.backup.files import FilesIn
     from analect.lifecycle.backup.rings import mirror, store_of
+    from analect.lifecycle.places.opening import open_place
+    from analect.lifecycle.tiers.opening import tiers_place
     from analect.privacy.keyring import FolderKeyRing
     from analect.service.wiring import database_url
 
     own = FolderKeyRing(settings.ring)
     if store_of(own) is None:
         mirror(backups.ring, own)
+    files = FilesIn(
+        tiers_place(settings),
+        lambda at: open_place(at, settings.objects),
+        skip=skip_missing,
+        replace=replace,
+    )
     url = database_url(settings)
-    done = _load(session, backups, link, url, replace=replace, **options)
+    done = _load(session, backups, link, url, replace=replace, files=files, **options)
     with session.service() as service, session.out.progress("indexing") as progress:
         for index in service.status()["indexes"]:
             service.rebuild(index, progress)
@@ -123,7 +138,7 @@ def drill(
     backup: Id = None,
     scratch: Scratch = None,
 ) -> None:
-    """Prove a backup: restore it into a scratch file, and read it.
+    """Prove a backup: restore it into a scratch file, and search it.
 
     The file is thrown away. A backup whose drill passed is VERIFIED. `recovery` is the time it took in seconds (RTO),
     `age` how old the data is in seconds (RPO).
@@ -134,8 +149,10 @@ def drill(
         return
     from analect.service.wiring import wall_clock
 
-    backups = open_backups(session.settings(), dest)
+    settings = session.settings()
+    backups = open_backups(settings, dest)
     from analect.lifecycle.backup.drill import Driller
+    from analect.lifecycle.places.opening import open_place
 
     with session.out.progress("drilling") as progress:
         driller = Driller(
@@ -145,6 +162,7 @@ def drill(
             clock=wall_clock,
             random_bytes=os.urandom,
             timer=time.monotonic,
+            open_place=lambda at: open_place(at, settings.objects),
         )
         done = driller.drill(backup, scratch, progress)
     session.out.value(asdict(done))

@@ -210,6 +210,7 @@ class Eraser:
         filed = self._filed()
         if filed is not None:
             filed.rewrite(doomed, moves, self._names(), self._clock())
+            self._rows.save([one.receipt for one in doomed.values()])
 
     def _names(self) -> Sequence[str]:
         if self._processors is not None:

@@ -78,6 +78,13 @@ class LocalKek:
         """Where the key came from."""
         return self._name
 
+    @property
+    def names(self) -> list[str]:
+        """What each key is called, the present one first: 16 hex digits, of which nothing of the
+        key can be told.
+        """
+        return [name.hex() for name in self._ciphers]
+
     def wrap(self, plain: bytes, associated: bytes) -> bytes:
         """Encrypt with the present key."""
         header = _VERSION + self._current
@@ -97,17 +104,18 @@ class LocalKek:
             try:
                 return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], header + associated)
             except InvalidTag as error:
-                raise self._refused() from error
-        raise self._refused()
+                raise self._refused(header) from error
+        raise self._refused(header)
 
     def wraps(self, wrapped: bytes) -> bool:
         """Whether ``wrapped`` names the present key."""
         return wrapped[1:_HEADER] == self._current
 
-    def _refused(self) -> KeyUnavailable:
+    def _refused(self, header: bytes) -> KeyUnavailable:
+        wanted = header[1:].hex() if header[:1] == _VERSION else "unknown"
         return KeyUnavailable(
-            f"the key-encryption key ({self._name}) does not open this key ring: "
-            "give the one it was made with, or import the recovery key"
+            f"the key-encryption key ({self._name}: {', '.join(self.names)}) does not open this "
+            f"key ring, which needs key {wanted}: give that one, or import its recovery key"
         )
 
 
@@ -207,6 +215,11 @@ def write_key_file(path: Path, keys: Sequence[bytes]) -> None:
             old.write(bytes(os.fstat(old.fileno()).st_size))
             old.flush()
             os.fsync(old.fileno())
+
+
+def name_of(wrapped: bytes) -> str:
+    """The name of the key that wrapped a secret, as :attr:`LocalKek.names` has it."""
+    return wrapped[len(_VERSION) : _HEADER].hex()
 
 
 def read_key_file(path: Path) -> list[bytes]:

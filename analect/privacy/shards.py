@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from analect.model.errors import Corrupt, KeyUnavailable, StoreUnavailable
 from analect.model.ids import Micros, RandomBytes
-from analect.privacy.kek import KEY_BYTES, NONCE_BYTES, KeyStore
+from analect.privacy.kek import KEY_BYTES, NONCE_BYTES, KeyStore, name_of
 from analect.privacy.keyring import KeyRing
 
 SHARDS = 256
@@ -62,13 +62,17 @@ class WrappedSecret:
 
 @dataclass(frozen=True, slots=True)
 class ShardObject:
-    """One generation: its key, wrapped, and the data keys as they stood when it began."""
+    """One generation: its key, wrapped, and the data keys as they stood when it began. ``erasures``
+    began it (ids of receipts), and ``destroyed`` are the ids of the keys that they left out.
+    """
 
     store: str
     shard: int
     generation: int
     wrapped: bytes
     keys: tuple[DataKeyRow, ...] = ()
+    erasures: tuple[str, ...] = ()
+    destroyed: tuple[int, ...] = ()
 
 
 class Shards:
@@ -144,23 +148,31 @@ class Shards:
         return {shard: there[shard][-1] if shard in there else 1 for shard in shards}
 
     def _first(self, shard: int) -> bytes:
-        return _encode(self._object(self._random_bytes(KEY_BYTES), shard, 1, ()))
+        return _encode(self._object(self._random_bytes(KEY_BYTES), shard, 1))
 
     def advance(
-        self, shard: int, generation: int, survivors: Sequence[DataKeyRow]
-    ) -> list[DataKeyRow]:
-        """Write ``generation + 1`` with the survivors wrapped anew, and read it back.
+        self,
+        shard: int,
+        generation: int,
+        survivors: Sequence[DataKeyRow],
+        *,
+        erasures: Sequence[str] = (),
+        destroyed: Sequence[int] = (),
+    ) -> tuple[int, list[DataKeyRow]]:
+        """Write the generation after ``generation`` with the survivors wrapped anew, and read it
+        back.
 
-        The caller holds the shard's lock in SQL. A leftover of an earlier try is replaced.
+        The caller holds the shard's lock in SQL. What a try that broke off has left stays, and a
+        number behind it is taken: from here nobody can tell whether a newer database counts on it.
 
         Returns:
-            The survivors as SQL shall hold them.
+            The generation, and the survivors as SQL shall hold them.
 
         Raises:
             Corrupt: a survivor does not verify; nothing was changed.
             StoreUnavailable: the ring did not keep what was written.
         """
-        following = generation + 1
+        following = max([generation, *self.generations().get(shard, ())]) + 1
         material = [self._survivor(row) for row in survivors]
         key = self._random_bytes(KEY_BYTES)
         cipher = AESGCM(key)
@@ -172,8 +184,13 @@ class Shards:
             )
             for row, secret in zip(survivors, material, strict=True)
         ]
-        data = _encode(self._object(key, shard, following, tuple(rows)))
-        self._ring.delete(_name(shard, following))
+        whole = replace(
+            self._object(key, shard, following),
+            keys=tuple(rows),
+            erasures=tuple(erasures),
+            destroyed=tuple(destroyed),
+        )
+        data = _encode(whole)
         self._ring.put(_name(shard, following), data)
         if self._ring.read(_name(shard, following)) != data:
             raise StoreUnavailable(
@@ -181,7 +198,20 @@ class Shards:
                 f"{shard}; nothing was erased"
             )
         self.forget(shard)
-        return rows
+        return following, rows
+
+    def rewrap(self, row: DataKeyRow, generation: int) -> DataKeyRow | None:
+        """A data key wrapped by another generation; None when the ring lacks the present one.
+
+        Raises:
+            Corrupt: the row does not verify.
+            KeyUnavailable: the ring does not have that generation.
+        """
+        material = self.unwrap(row)
+        if material is None:
+            return None
+        wrapped = self.wrap(material, row.shard, generation, row.key_id)
+        return replace(row, wrapped=wrapped, generation=generation)
 
     def drop(self, shard: int, generation: int) -> None:
         """Destroy one generation."""
@@ -190,10 +220,18 @@ class Shards:
 
     def kept(self, shard: int, generation: int) -> list[DataKeyRow]:
         """The data keys as they stood when ``generation`` began."""
+        return list(self.told(shard, generation).keys)
+
+    def told(self, shard: int, generation: int) -> ShardObject:
+        """What the ring holds of a generation.
+
+        Raises:
+            KeyUnavailable: the ring does not have it.
+        """
         data = self._ring.read(_name(shard, generation))
         if data is None:
             raise self._missing(shard, generation)
-        return list(_decode(data, ShardObject, self._ring.place).keys)
+        return _decode(data, ShardObject, self._ring.place)
 
     def forget(self, shard: int) -> None:
         """Drop the shard's keys from memory."""
@@ -219,11 +257,9 @@ class Shards:
         with self._lock:
             return self._ciphers.setdefault((shard, generation), AESGCM(key))
 
-    def _object(
-        self, key: bytes, shard: int, generation: int, rows: tuple[DataKeyRow, ...]
-    ) -> ShardObject:
+    def _object(self, key: bytes, shard: int, generation: int) -> ShardObject:
         wrapped = self._kek.wrap(key, _place(self._store_id, shard, generation))
-        return ShardObject(self._store_id, shard, generation, wrapped, rows)
+        return ShardObject(self._store_id, shard, generation, wrapped)
 
     def _wrap_with(self, cipher: AESGCM, material: bytes, shard: int, key_id: int) -> bytes:
         nonce = self._random_bytes(NONCE_BYTES)
@@ -283,10 +319,18 @@ def pseudonym_key(
     return kek.unwrap(secret.wrapped, _pseudonym_place(store_id))
 
 
+def wrapped_by(ring: KeyRing) -> str | None:
+    """The name of the key-encryption key that the ring is opened with; None when it is empty."""
+    data = ring.read(PSEUDONYM)
+    return None if data is None else name_of(_decode(data, WrappedSecret, ring.place).wrapped)
+
+
 def rotate_kek(ring: KeyRing, old: KeyStore, new: KeyStore, wraps: Callable[[bytes], bool]) -> int:
     """Wrap every object of the ring with ``new`` instead of ``old``; no data is touched.
 
-    Restartable: what ``wraps`` says ``new`` has wrapped already is left alone.
+    Restartable: what ``wraps`` says ``new`` has wrapped already is left alone. The pseudonym key
+    comes last, for it tells which of the two keys the ring is opened with: as long as something
+    is left to do, ``old`` is.
 
     Returns:
         How many objects were wrapped anew.
@@ -295,7 +339,7 @@ def rotate_kek(ring: KeyRing, old: KeyStore, new: KeyStore, wraps: Callable[[byt
         KeyUnavailable: ``old`` does not open the ring.
     """
     changed = 0
-    for name in ring.names():
+    for name in sorted(ring.names(), key=lambda name: (name == PSEUDONYM, name)):
         while name not in {HEADER, ERASED} and (data := ring.read(name)) is not None:
             found, place = _wrapped(name, data, ring.place)
             if wraps(found.wrapped):

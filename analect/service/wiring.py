@@ -369,6 +369,7 @@ def shipping_of(
         return None
 
     def make() -> Shipper:
+        from analect.lifecycle.backup.files import files_out
         from analect.lifecycle.backup.format import BackupKeys
         from analect.lifecycle.backup.job import BackupJob
         from analect.lifecycle.backup.manifest import Catalog
@@ -378,7 +379,8 @@ def shipping_of(
         store = SqlKeyRows(engine).store_id() or ""
         backup_keys = BackupKeys(keys.pseudonym_key, random_bytes)
         catalog = Catalog(open_place(dest, settings.objects), store, backup_keys)
-        return Shipper(BackupJob(engine, catalog, clock, random_bytes))
+        files = files_out(settings, catalog)
+        return Shipper(BackupJob(engine, catalog, clock, random_bytes, files=files))
 
     return Shipping(
         make, Path(f"{database}.shipping"), interval=settings.backup.log_seconds, clock=clock

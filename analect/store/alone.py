@@ -12,13 +12,13 @@ from sqlalchemy import Engine, func, select
 from analect.model.errors import StoreUnavailable
 from analect.store.engine import is_postgres, translating
 
-_NUMBERS = {"erasing": 0x616E616C0003, "retention": 0x616E616C0005}
+_NUMBERS = {"erasing": 0x616E616C0003, "retention": 0x616E616C0005, "backing-up": 0x616E616C0006}
 """Advisory locks are a database's own."""
 
 
 @contextmanager
-def alone(engine: Engine, name: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of this name in the block.
+def alone(engine: Engine, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of this name in the block; ``shared``, beside others who do so.
 
     Raises:
         StoreUnavailable: the database does not answer; or, without ``wait``, another one has it.
@@ -26,18 +26,21 @@ def alone(engine: Engine, name: str, *, wait: bool = True) -> Iterator[None]:
     if is_postgres(engine):
         with translating(), engine.connect() as connection:
             session = connection.execution_options(isolation_level="AUTOCOMMIT")
-            lock = func.pg_advisory_lock if wait else func.pg_try_advisory_lock
+            side = "_shared" if shared else ""
+            lock = getattr(func, f"pg_{'' if wait else 'try_'}advisory_lock{side}")
             if session.execute(select(lock(_NUMBERS[name]))).scalar() is False:
                 raise _busy(name)
             try:
                 yield
             finally:
-                session.execute(select(func.pg_advisory_unlock(_NUMBERS[name])))
+                unlock = getattr(func, f"pg_advisory_unlock{side}")
+                session.execute(select(unlock(_NUMBERS[name])))
         return
     handle = os.open(f"{engine.url.database}.{name}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise _busy(name) from None
         yield

@@ -15,10 +15,10 @@ from analect.privacy.shards import Shards
 from analect.store.append_postgres import PostgresAppend
 from analect.store.append_sqlite import SqliteAppend
 from analect.store.engine import is_postgres, write_transaction
-from analect.store.erasure import Doomed, Receipt, arrivals, doom, save_receipt
+from analect.store.erasure import PENDING, Doomed, Receipt, arrivals, doom, save_receipt
 from analect.store.key_rows import KEY_ROWS, key_row
 from analect.store.survivors import Moves, Survivors
-from analect.store.tables import data_keys, key_shards, vault
+from analect.store.tables import data_keys, erasures, key_shards, vault
 
 log = structlog.get_logger(__name__)
 
@@ -88,12 +88,14 @@ class KeyDestroyer:
             self._take_late(connection, plan, standing)
             staying = (data_keys.c.shard == plan.shard, data_keys.c.key_id.not_in(standing))
             rows = [key_row(row) for row in connection.execute(KEY_ROWS.where(*staying))]
-            fresh = self._shards.advance(plan.shard, generation, rows)
+            following, fresh = self._shards.advance(
+                plan.shard, generation, rows, erasures=list(plan.doomed), destroyed=standing
+            )
             self._step("ring written")
             _rewrap(connection, fresh)
             lost = connection.execute(delete(vault).where(vault.c.key_id.in_(standing))).rowcount
             connection.execute(delete(data_keys).where(data_keys.c.key_id.in_(standing)))
-            _set_generation(connection, plan.shard, generation + 1)
+            _set_generation(connection, plan.shard, following)
             self._count(connection, plan, standing, lost)
         self._step("generation committed")
         self._shards.drop(plan.shard, generation)
@@ -101,8 +103,11 @@ class KeyDestroyer:
         return len(standing)
 
     def settle(self, standing: Mapping[int, int]) -> None:
-        """Drop generations that a crash left too many of, and where a copy of the database was put
-        back that is older than the ring, let the ring's last generation stand.
+        """Drop generations that a crash left behind, and where a copy of the database was put back
+        that is older than the ring, let the ring's last generation stand.
+
+        A generation newer than what the database knows is never dropped: a newer database may
+        count on it. One that a pending erasure left stays until that erasure has gone past it.
         """
         for shard, generations in self._shards.generations().items():
             if shard in standing and generations != [standing[shard]]:
@@ -114,22 +119,40 @@ class KeyDestroyer:
             there = self._shards.generations().get(shard, [])
             if present is None or not there:
                 return
-            if present not in there and there[-1] > present:
+            if there[-1] > present and self._is_older(connection, shard, present, there):
                 self._adopt(connection, shard, there[-1])
                 present = there[-1]
-            if present in there:
-                for generation in there:
-                    if generation != present:
-                        self._shards.drop(shard, generation)
+        if present in there:
+            for generation in there:
+                if generation < present:
+                    self._shards.drop(shard, generation)
+
+    def _is_older(
+        self, connection: Connection, shard: int, present: int, there: Sequence[int]
+    ) -> bool:
+        """Whether the ring's last generation was committed by a database newer than this one."""
+        if present not in there:
+            return True
+        begun = self._shards.told(shard, there[-1]).erasures
+        pending = select(erasures.c.id).where(erasures.c.id.in_(begun), erasures.c.state == PENDING)
+        return bool(begun) and connection.execute(pending.limit(1)).first() is None
 
     def _adopt(self, connection: Connection, shard: int, generation: int) -> None:
-        """Take the data keys of a shard from the ring: those it does not have were erased."""
-        kept = self._shards.kept(shard, generation)
-        _rewrap(connection, kept)
-        gone = (
-            data_keys.c.shard == shard,
-            data_keys.c.key_id.not_in([row.key_id for row in kept]),
-        )
+        """Take the data keys of a shard from the ring. Those that an erasure destroyed go, and so
+        do those that it does not have, unless this database made them since it was put back.
+        """
+        told = self._shards.told(shard, generation)
+        kept = {row.key_id: row for row in told.keys}
+        mine = [
+            key_row(row) for row in connection.execute(KEY_ROWS.where(data_keys.c.shard == shard))
+        ]
+        for row in mine:
+            if row.key_id not in kept and row.key_id not in told.destroyed:
+                again = self._shards.rewrap(row, generation)
+                if again is not None:
+                    kept[row.key_id] = again
+        _rewrap(connection, list(kept.values()))
+        gone = (data_keys.c.shard == shard, data_keys.c.key_id.not_in(list(kept)))
         erased = connection.execute(delete(data_keys).where(*gone)).rowcount
         _set_generation(connection, shard, generation)
         log.warning("an older database took its keys from the ring", shard=shard, erased=erased)

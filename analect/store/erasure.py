@@ -70,7 +70,8 @@ class Receipt:
     record id. ``counts`` says how much went, by place, and how much of others was sealed again.
     ``readable_elsewhere`` says what copies outside of this store may still show. ``state`` is
     ``pending`` until all of it is done and checked, then ``final``. ``journal_seq`` is where the
-    journal stood when it was opened.
+    journal stood when it was opened. ``breaks`` are backups that referred to files of the tiers
+    which had to be written again: from these the other records in the files do not come back.
     """
 
     id: str
@@ -82,6 +83,11 @@ class Receipt:
     created_at: Micros
     finished_at: Micros | None = None
     journal_seq: int = 0
+    breaks: tuple[str, ...] = ()
+
+    def breaking(self, backups: Iterable[str]) -> Receipt:
+        """The same with backups that lose records of others."""
+        return replace(self, breaks=tuple(sorted({*self.breaks, *backups})))
 
     def counting(self, **more: int) -> Receipt:
         """The same with more counted."""

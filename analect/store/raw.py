@@ -135,18 +135,16 @@ def insert_rows(
             driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)
             return
         types = [table.types[table.columns.index(name)] for name in columns]
-        turned = [
-            (place, UUID if type_ == "uuid" else bool)
-            for place, type_ in enumerate(types)
-            if type_ in _SENT
-        ]
+        truths = [place for place, type_ in enumerate(types) if type_ == "bool"]
+        # In the binary form an id is its bytes, so it need not become an object on the way.
+        types = ["bytea" if type_ == "uuid" else type_ for type_ in types]
         with (
             cast("psycopg.Connection[Any]", driver).cursor() as cursor,
             cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
         ):
             copy.set_types(types)
             for row in rows:
-                copy.write_row(_turned(row, turned) if turned else row)
+                copy.write_row(_turned(row, truths) if truths else row)
 
 
 def key_from_text(table: RawTable, text: str) -> Row:
@@ -197,11 +195,11 @@ def _flat(connection: Connection, table: RawTable, part: Sequence[Row]) -> tuple
     return ([key[0] for key in sent],) if len(uuids) == 1 else tuple(chain.from_iterable(sent))
 
 
-def _turned(row: Row, turned: Sequence[tuple[int, type]]) -> list[Any]:
+def _turned(row: Row, truths: Sequence[int]) -> list[Any]:
     values = list(row)
-    for place, type_ in turned:
+    for place in truths:
         if values[place] is not None:
-            values[place] = UUID(bytes=values[place]) if type_ is UUID else bool(values[place])
+            values[place] = bool(values[place])
     return values
 
 

@@ -133,6 +133,17 @@ def publish(
     return True
 
 
+def manifest_name(name: str) -> str:
+    """Of the manifest beside a file; what reads folders of Parquet skips names that begin so."""
+    folder, _, end = name.rpartition("/")
+    return f"{folder}/_{end}.manifest.json"
+
+
+def kind_of(name: str) -> str:
+    """The kind of the records of a file, which its name says."""
+    return name.split("/")[1].removeprefix("kind=")
+
+
 def _values(file: TierFile) -> dict[str, Any]:
     return {column.name: getattr(file, column.name) for column in _COLUMNS}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from analect.lifecycle.backup.drill import Driller
 from analect.lifecycle.backup.erased import ErasedList
+from analect.lifecycle.backup.files import files_out
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.job import BackupJob
 from analect.lifecycle.backup.manifest import Catalog
@@ -45,8 +47,12 @@ class Backed:
         store = SqlKeyRows(self.engine).store_id()
         return Catalog(FolderPlace(self.folder), store, BackupKeys(key, os.urandom))
 
-    def job(self, **options):
-        return BackupJob(self.engine, self.catalog, clock, os.urandom, **options)
+    def job(self, *, files=None, **options):
+        """``files``: copied, or left where they are; as the settings have it when not given."""
+        out = files_out(self.settings, self.catalog, files)
+        if checkpoint := options.get("checkpoint"):
+            out = replace(out, checkpoint=checkpoint)
+        return BackupJob(self.engine, self.catalog, clock, os.urandom, files=out, **options)
 
     def write(self):
         return self.job().full()

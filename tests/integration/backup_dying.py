@@ -13,8 +13,10 @@ from pathlib import Path
 
 import structlog
 
+from analect.lifecycle.backup.files import FilesIn, nowhere
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.shipper import Shipper
+from analect.lifecycle.places.folder import FolderPlace
 from analect.settings import Settings
 from analect.store.engine import open_engine
 from tests.integration.backing_up import Backed
@@ -71,11 +73,13 @@ def do(job: str, checkpoint) -> None:
         Shipper(made).ship()
     else:
         engine = open_engine(os.environ["TEST_ELSEWHERE"])
+        tiers = FolderPlace(Path(os.environ["TEST_TIERS"]))
         restore(
             engine,
             backed.catalog,
             backed.catalog.newest(),
             backed.keys.shards,
+            files=FilesIn(tiers, nowhere, checkpoint=checkpoint),
             checkpoint=checkpoint,
         )
 

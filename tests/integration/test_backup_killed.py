@@ -34,6 +34,7 @@ def dying(backed, settings, elsewhere=""):
         "ANALECT_KEYS__RING": str(settings.ring),
         "TEST_BACKUPS": str(backed.folder),
         "TEST_ELSEWHERE": elsewhere,
+        "TEST_TIERS": str(backed.folder.parent / "tiers again"),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.backup_dying"],
@@ -120,7 +121,14 @@ def test_a_restore_that_was_killed_is_whole_or_nothing(backed, settings, elsewhe
             names.append(ask("restore", len(names)))
             assert names[-1] not in {"", "failed", "done"}
             after(names[-1])
-        assert names == ["prepared", "link loaded", "link loaded", "read back", "committed"]
+        assert names == [
+            "prepared",
+            "files brought",
+            "link loaded",
+            "link loaded",
+            "read back",
+            "committed",
+        ]
         assert everything(engine) == wanted
         engine.dispose()
     with pytest.raises(Conflict, match="already"):

@@ -121,6 +121,7 @@ def test_a_server_is_backed_up_drilled_and_put_back_at_a_moment(stanza, tmp_path
         service.erase("subject", "bare")
     code, listed = run("backup", "list", "pgbackrest:main")
     assert (code, [one["kind"] for one in listed["items"]]) == (0, ["full", "diff"])
+    assert {one["state"] for one in listed["items"]} == {"COMPLETED"}
     assert run("backup", "check", "pgbackrest:main")[0] == 0
     switch_wal(settings)
     scratch = folder / "scratch"
@@ -129,7 +130,9 @@ def test_a_server_is_backed_up_drilled_and_put_back_at_a_moment(stanza, tmp_path
     code, drilled = run("drill", "pgbackrest:main", "--scratch", str(scratch))
     # Five of boris and six of carla; anna's keys are gone, and the bare ones have no payload.
     assert code == 0, drilled
-    assert drilled["opened"] == 11
+    assert (drilled["opened"], drilled["found"]) == (11, True)
+    listed = run("backup", "list", "pgbackrest:main")[1]["items"]
+    assert [one["state"] for one in listed] == ["COMPLETED", "VERIFIED"]
     assert list(scratch.iterdir()) == []
 
     data = scratch / "data"

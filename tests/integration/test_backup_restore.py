@@ -45,6 +45,7 @@ def test_only_a_drill_makes_a_backup_verified(backed):
     assert [one.state for one in backed.catalog.listed()] == ["COMPLETED"]
     drill = backed.drill()
     assert (drill.backup, drill.opened, drill.dropped) == (manifest.id, 12, 0)
+    assert drill.found
     assert drill.recovery > 0
     assert drill.age >= 0
     assert [one.state for one in backed.catalog.listed()] == ["VERIFIED"]

@@ -333,11 +333,14 @@ def test_the_key_encryption_key_is_changed_and_recovered(tmp_path):
     place.json("import", "-", send=lines(records()))
     kek = tmp_path / "ring.kek"
     recovery = tmp_path / "recovery.json"
-    assert place.json("keys", "status")["old_keys"] == 0
+    status = place.json("keys", "status")
+    assert status["old_keys"] == 0
+    assert status["kek_names"] == [status["ring_needs"]]
 
     rotated = place.json("keys", "rotate")
     assert rotated["rewrapped"] > 1
     assert rotated["old_keys"] == 1
+    assert place.json("keys", "status")["ring_needs"] != status["ring_needs"]
     assert len(place.json("thread", THREAD)["items"]) == 3
     assert place.json("keys", "rotate", "--finish") == {"rewrapped": 0, "old_keys": 0}
     assert place.json("keys", "status")["old_keys"] == 0

@@ -235,20 +235,30 @@ def test_writers_lose_nothing_while_people_are_erased(world):
         other.close()
 
 
-def test_an_older_database_takes_its_keys_from_the_ring(world):
-    """A copy from before an erasure is put back: what was erased stays erased, others open."""
-    stays = fill(world)
-    with read_transaction(world.engine) as connection:
-        before = {
+def rows_of(engine):
+    """Every row of every table."""
+    with read_transaction(engine) as connection:
+        return {
             table.name: [dict(row._mapping) for row in connection.execute(table.select())]
             for table in metadata.sorted_tables
         }
-    world.eraser.erase("subject", ANNA)
-    with write_transaction(world.engine) as connection:
+
+
+def put_back(engine, rows) -> None:
+    """As if a copy of the database were put in its place."""
+    with write_transaction(engine) as connection:
         for table in metadata.sorted_tables:
             connection.execute(table.delete())
-            if before[table.name]:
-                connection.execute(table.insert(), before[table.name])
+            if rows[table.name]:
+                connection.execute(table.insert(), rows[table.name])
+
+
+def test_an_older_database_takes_its_keys_from_the_ring(world):
+    """A copy from before an erasure is put back: what was erased stays erased, others open."""
+    stays = fill(world)
+    before = rows_of(world.engine)
+    world.eraser.erase("subject", ANNA)
+    put_back(world.engine, before)
     again = World(world.engine, world.folder, index=world.index)
     again.eraser.settle()
     assert again_without_erased(again).items() >= stays.items()
@@ -258,4 +268,37 @@ def test_an_older_database_takes_its_keys_from_the_ring(world):
         used = {row.shard for row in connection.execute(data_keys.select())}
     ring = again.keys.shards.generations()
     assert {shard: [shards[shard]] for shard in used} == {shard: ring[shard] for shard in used}
+    again.close()
+
+
+@pytest.mark.parametrize("where", ["ring written", "generation committed"])
+def test_an_older_database_after_a_crash_drops_no_generation_that_the_newer_one_has(world, where):
+    stays = fill(world)
+    before = rows_of(world.engine)
+
+    def crash(name: str) -> None:
+        if name == where:
+            raise Crash(name)
+
+    world.step = crash
+    with pytest.raises(Crash):
+        world.eraser.erase("subject", ANNA)
+    newer = rows_of(world.engine)
+    # The older copy is opened, used, and tidies the ring as every process does.
+    put_back(world.engine, before)
+    older = World(world.engine, world.folder, index=world.index)
+    late = older.put("anna is back", subject=ANNA)
+    older.eraser.settle()
+    there = again_without_erased(older)
+    assert there.items() >= stays.items()
+    older.close()
+    put_back(world.engine, newer)
+    again = World(world.engine, world.folder, index=world.index)
+    assert {receipt.state for receipt in again.eraser.settle()} == {"final"}
+    assert again.texts() == {
+        record_id: words for record_id, words in again.texts().items() if words != "secret of anna"
+    }
+    assert again.texts().items() >= stays.items()
+    assert late not in again.texts()
+    assert all(len(found) == 1 for found in again.keys.shards.generations().values())
     again.close()

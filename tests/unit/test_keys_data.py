@@ -11,7 +11,7 @@ from analect.model.errors import ConfigurationError, Corrupt, KeyUnavailable
 from analect.privacy.kek import LocalKek
 from analect.privacy.keyring import FolderKeyRing
 from analect.privacy.keys import DataKeyRow, DataKeys, keys_of_ring, open_data_keys
-from analect.privacy.shards import SHARDS, rotate_kek
+from analect.privacy.shards import SHARDS, rotate_kek, wrapped_by
 from analect.settings import Settings
 
 KEK = LocalKek("test", [os.urandom(32)], os.urandom)
@@ -80,7 +80,7 @@ def advance(keys: DataKeys, rows: Rows, shard: int, *, without: int) -> None:
     """An erasure of one key, in short."""
     survivors = [r for r in rows.keys.values() if r.shard == shard and r.key_id != without]
     generation = rows.shards[shard]
-    fresh = keys.shards.advance(shard, generation, survivors)
+    _, fresh = keys.shards.advance(shard, generation, survivors)
     rows.keys = {k: r for k, r in rows.keys.items() if r.shard != shard}
     rows.keys.update({row.key_id: row for row in fresh})
     rows.shards[shard] = generation + 1
@@ -250,6 +250,45 @@ def test_another_kek_does_not_open_and_rotation_changes_it(ring):
     assert [key.material for key in opened.values()] == [key.material for key in made.values()]
     with pytest.raises(KeyUnavailable, match="test"):
         keys_of(ring, rows)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Dying:
+    """A ring whose process ends before it has replaced so many objects."""
+
+    def __init__(self, ring, left):
+        self._ring = ring
+        self._left = left
+
+    def __getattr__(self, name):
+        return getattr(self._ring, name)
+
+    def replace(self, name, old, data):
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        return self._ring.replace(name, old, data)
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_a_rotation_that_was_killed_is_finished_by_the_next_one(ring, done):
+    rows, scopes = Rows(), [scope(n) for n in range(3)]
+    keys = keys_of(ring, rows)
+    made = keys.for_scopes(scopes)
+    rows.insert(keys.pending_rows([key.key_id for key in made.values()]))
+    new = LocalKek("new", [os.urandom(32)], os.urandom)
+    with pytest.raises(Killed):
+        rotate_kek(Dying(ring, done), KEK, new, new.wraps)
+    # The old key still says that it is the ring's, so the rotation can be asked for again.
+    assert wrapped_by(ring) == KEK.names[0]
+    assert keys_of(ring, rows).pseudonym_key == keys.pseudonym_key
+    assert rotate_kek(ring, KEK, new, new.wraps) == 4 - done
+    assert wrapped_by(ring) == new.names[0]
+    opened = keys_of(ring, rows, new).for_scopes(scopes)
+    assert [key.material for key in opened.values()] == [key.material for key in made.values()]
 
 
 def test_a_ring_inside_the_data_folder_is_refused(tmp_path):

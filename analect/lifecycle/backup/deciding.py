@@ -11,6 +11,7 @@ from analect.lifecycle.backup.manifest import TableContent
 from analect.lifecycle.backup.rings import KeyPlan
 from analect.model.errors import InvalidInput
 from analect.privacy.shards import DataKeyRow, Shards
+from analect.store.tier_files import kind_of
 
 Keep = Callable[[Row], Row | None]
 """The row as it is to be restored, or None."""
@@ -51,6 +52,14 @@ class Selection:
         # What hangs together with all records makes no sense beside some of them.
         return self.everything or table not in {"outbox", "access_log"}
 
+    def takes_file(self, name: str) -> bool:
+        """Whether a file of the tiers is restored. It is of one kind, and of many people and
+        threads: where those are chosen, it is left out.
+        """
+        if not self.takes("tier_files") or self.subjects or self.threads:
+            return False
+        return not self.kinds or kind_of(name) in self.kinds
+
     def check(self, tables: Sequence[str]) -> None:
         """Raises:
         InvalidInput: a table is named that the backup does not have.
@@ -63,13 +72,15 @@ class Selection:
 
 @dataclass(slots=True)
 class Decider:
-    """Decides row by row, link after link. ``lost``: records that were left out; ``doomed``: those
+    """Decides row by row, link after link. ``without``: files of the tiers that are left out;
+    ``lost``: records that were left out; ``doomed``: those
     of them that an erasure asked for by name.
     """
 
     shards: Shards
     selection: Selection
     erased: Sequence[Erased]
+    without: frozenset[str] = frozenset()
     plan: KeyPlan = field(default_factory=lambda: KeyPlan({}, {}))
     lost: set[bytes] = field(default_factory=set)
     doomed: set[bytes] = field(default_factory=set)
@@ -104,6 +115,8 @@ class Decider:
             return lambda row: None if row[places["key_id"]] in self.plan.gone else row
         if table.name in OF_RECORDS:
             return self._of_record(places)
+        if table.name == "tier_files" and self.without:
+            return lambda row: None if row[places["name"]] in self.without else row
         if table.name == "commits" and self.selection.of_records:
             return self._commit(places)
         return None
@@ -121,7 +134,7 @@ class Decider:
 
         return keep
 
-    def _record(self, places: dict[str, int]) -> Keep:
+    def _record(self, places: dict[str, int]) -> Keep | None:
         key, kind, subject = places["key_id"], places["kind"], places["subject"]
         thread, session = places["thread_id"], places["session_id"]
         of = {"subject": subject, "thread": thread, "session": session}
@@ -136,6 +149,8 @@ class Decider:
             )
             if values
         ]
+        if not (ids or targets or wanted or self.plan.gone):
+            return None
 
         def keep(row: Row) -> Row | None:
             if row[0] in ids or any(row[place] in every for place, every in targets):

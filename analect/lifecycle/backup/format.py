@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
@@ -56,12 +57,22 @@ class Tally:
         self._total = 0
         self.rows = 0
 
-    def add(self, packed: bytes) -> None:
-        """One more row."""
-        state = self._keyed.copy()
-        state.update(packed)
-        self._total += int.from_bytes(state.digest(), "big")
-        self.rows += 1
+    def add(self, packed: Iterable[bytes]) -> int:
+        """More rows; the sum of their hashes, for :meth:`add_summed` of another tally of this key."""
+        copied, number = self._keyed.copy, int.from_bytes
+        total = count = 0
+        for one in packed:
+            state = copied()
+            state.update(one)
+            total += number(state.digest(), "big")
+            count += 1
+        self.add_summed(count, total)
+        return total
+
+    def add_summed(self, rows: int, total: int) -> None:
+        """Rows whose hashes were summed already."""
+        self._total += total
+        self.rows += rows
 
     def take(self, packed: bytes) -> None:
         """One row less."""
@@ -185,9 +196,9 @@ def read_chunks(source: BinaryIO, named: str) -> Iterator[tuple[int, int, list[b
         Corrupt: the object is cut, changed, or not the one that belongs here.
     """
     try:
-        while head := _exactly(source, _HEAD.size):
+        while head := exactly(source, _HEAD.size):
             table, done, length = _HEAD.unpack(head)
-            plain = zstandard.decompress(_exactly(source, length), max_output_size=MOST)
+            plain = zstandard.decompress(exactly(source, length), max_output_size=MOST)
             yield table, done, _unpack_list(plain)
     except (tink.TinkError, zstandard.ZstdError, msgspec.MsgspecError, struct.error) as error:
         raise Corrupt(
@@ -236,7 +247,21 @@ class Remembering:
         self.closed = True
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+@contextmanager
+def telling(stream: Remembering) -> Iterator[None]:
+    """Raise what went wrong beneath a library that swallowed it."""
+    try:
+        yield
+    except (AnalectError, OSError):
+        raise
+    except Exception as error:
+        if stream.error is not None:
+            raise stream.error from error
+        raise
+
+
+def exactly(stream: BinaryIO, count: int) -> bytes:
+    """So many bytes, fewer only where the stream ends."""
     parts = bytearray()
     while len(parts) < count and (part := stream.read(count - len(parts))):
         parts += part

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Engine
 
+from analect.lifecycle.backup.files import FilesOut
 from analect.lifecycle.backup.manifest import Catalog, Checkpoint, Manifest
 from analect.lifecycle.backup.write import Base, Progress, write_link
 from analect.model.errors import Conflict, NotFound
@@ -31,6 +32,7 @@ class BackupJob:
     random_bytes: RandomBytes
     progress: Progress = lambda _done, _total: None
     checkpoint: Checkpoint = lambda _name: None
+    files: FilesOut | None = None
 
     def full(self, kind: str = MANUAL) -> Manifest:
         """A backup that needs no other one.
@@ -78,7 +80,7 @@ class BackupJob:
             return None
         if manifest.schema != schema_version(self.engine):
             return None
-        return Base(head.backup, digest, head.position)
+        return Base(head.backup, digest, head.position, self.catalog.files(head.backup))
 
     def _write(self, kind: str, base: Base | None) -> Manifest | None:
         link = new_id(self.clock(), self.random_bytes)
@@ -89,6 +91,7 @@ class BackupJob:
             kind=kind,
             clock=self.clock,
             base=base,
+            files=self.files,
             progress=self.progress,
             checkpoint=self.checkpoint,
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from analect.lifecycle.backup.manifest import MANIFEST, Catalog, Manifest
+from analect.lifecycle.backup.manifest import FILES, MANIFEST, Catalog, Manifest
 from analect.model.errors import Corrupt, NotFound
 from analect.model.ids import to_datetime
 
@@ -74,6 +74,7 @@ def remove(catalog: Catalog, backup: str) -> None:
     """Remove a backup and the log behind it: its manifest first, so that it is none any more."""
     for link in reversed(catalog.segments(backup)):
         _remove(catalog, link)
+    _remove(catalog, f"{backup}/{FILES}")
     _remove(catalog, backup)
 
 

@@ -22,7 +22,6 @@ from analect.store.raw import (
     rows_of_keys,
 )
 
-_KEY = b"restore"
 _INDEXES = """
 SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
@@ -32,15 +31,16 @@ WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
 
 @dataclass(slots=True)
 class Loader:
-    """The tables of one database, and what each should hold."""
+    """The tables of one database, and what each should hold; ``key`` is that of its hashes."""
 
     connection: Connection
+    key: bytes
     tables: dict[str, RawTable] = field(init=False)
     tallies: dict[str, Tally] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tables = {table.name: table for table in tables_of(self.connection)}
-        self.tallies = {name: Tally(_KEY) for name in self.tables}
+        self.tallies = {name: Tally(self.key) for name in self.tables}
 
     @property
     def rows(self) -> int:
@@ -80,16 +80,19 @@ class Loader:
         table = self._table(content)
         if content.whole and self.tallies[table.name].rows:
             self._clear(table.name)
-            self.tallies[table.name] = Tally(_KEY)
+            self.tallies[table.name] = Tally(self.key)
 
-    def add(self, content: TableContent, rows: list[Row]) -> None:
-        """Add rows, none of which is there."""
+    def add(self, content: TableContent, rows: list[Row], total: int | None = None) -> None:
+        """Add rows, none of which is there; ``total`` is the sum of their hashes, if it is known."""
         table = self._table(content)
         insert_rows(self.connection, table, content.columns, rows)
         tally = self.tallies[table.name]
-        same = content.columns == table.columns
-        for row in rows:
-            tally.add(pack_row(row if same else self._ordered(content, table, row)))
+        if content.columns != table.columns:
+            tally.add(pack_row(self._ordered(content, table, row)) for row in rows)
+        elif total is None:
+            tally.add(map(pack_row, rows))
+        else:
+            tally.add_summed(len(rows), total)
 
     def remove(self, name: str, keys: Iterable[Row]) -> int:
         """Remove rows by primary key; how many were there."""
@@ -125,9 +128,9 @@ class Loader:
             Corrupt: they differ.
         """
         for name, table in self.tables.items():
-            tally = Tally(_KEY)
-            for row in settled(table, read_rows(self.connection, table, ordered=False)):
-                tally.add(pack_row(row))
+            tally = Tally(self.key)
+            rows = settled(table, read_rows(self.connection, table, ordered=False))
+            tally.add(map(pack_row, rows))
             if (tally.rows, tally.hash()) != (self.tallies[name].rows, self.tallies[name].hash()):
                 raise Corrupt(f"the database gives back other rows of {name} than it took")
 

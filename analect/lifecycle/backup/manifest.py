@@ -7,19 +7,23 @@ says of itself, so a link that was taken out, put elsewhere or played again is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.places.place import Place
-from analect.model.errors import Corrupt, NotFound
+from analect.model.errors import Conflict, Corrupt, NotFound
 from analect.model.ids import Micros
 
 MANIFEST = "manifest"
 VERIFIED = "verified"
 LOG = "log"
+FILES = "files"
+"""Where copies of warm and cold files are, for all backups of a store; and, within a backup, which
+segments of its log speak of files.
+"""
 CHANGES = "changes"
 """The one object of a link that is no full backup; those of a full one are its tables."""
 FORMAT = 2
@@ -57,9 +61,23 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file of the warm or cold tier that a link's rows speak of. ``place``: the tiers it was left
+    in; None when a copy goes with the backups. ``lost``: it was nowhere already.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    place: str | None = None
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One link. ``taken_at`` is when its snapshot began; ``parent`` and ``parent_digest`` say what
-    it goes on from; ``months`` are those of its records; ``plain`` the bytes of its rows.
+    it goes on from; ``months`` are those of its records; ``plain`` the bytes of its rows. ``files``
+    are all that stood then; None when they are those of the link before.
     """
 
     id: str
@@ -76,6 +94,7 @@ class Manifest:
     parent: str | None = None
     parent_digest: str | None = None
     format: int = FORMAT
+    files: tuple[HeldFile, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -90,8 +109,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill that passed, of a backup and of the log behind it as far as ``link``. Times in seconds: ``recovery`` (RTO) is the time to restore and read
-    back, ``age`` (RPO) how old the data was by then.
+    """A drill that passed, of a backup and of the log behind it as far as ``link``. Times in
+    seconds: ``recovery`` (RTO) is the time to restore and read back, ``age`` (RPO) how old the data
+    was by then. ``opened``: payloads; ``files`` of the tiers that were read whole; ``found``:
+    whether a search found a record, None when no record had a word.
     """
 
     backup: str
@@ -102,6 +123,8 @@ class Drill:
     opened: int
     recovery: float
     age: float
+    files: int = 0
+    found: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +142,8 @@ class Listed:
     rows: int
     bytes: int
     problem: str | None = None
+    files: int = 0
+    files_lost: int = 0
 
 
 class Catalog:
@@ -204,6 +229,36 @@ class Catalog:
             found.insert(0, before)
         return found
 
+    def files(self, link: str) -> tuple[HeldFile, ...] | None:
+        """The files that a link's rows speak of; None when no link of its chain says."""
+        backup = link.split("/", maxsplit=1)[0]
+        if link != backup:
+            told = [one for one in self.telling(backup) if one <= link]
+            return self.manifest(told[-1]).files if told else self.files(backup)
+        found = self.manifest(backup)
+        while found.files is None and found.parent is not None:
+            found = self.manifest(found.parent)
+        return found.files
+
+    def telling(self, backup: str) -> list[str]:
+        """Links of the log behind a backup that speak of files."""
+        marked = self.place.names(self.path(backup, FILES))
+        finished = {one for one in self.place.names(self.path(backup, LOG)) if one in marked}
+        return [
+            f"{backup}/{LOG}/{one}"
+            for one in sorted(finished)
+            if self.place.size(self.path(f"{backup}/{LOG}/{one}", MANIFEST)) is not None
+        ]
+
+    def mark_telling(self, link: str) -> None:
+        """A link of the log is going to speak of files."""
+        backup, _, number = link.split("/")
+        try:
+            with self.place.create(self.path(backup, f"{FILES}/{number}")) as stream:
+                stream.write(number.encode())
+        except Conflict:
+            return  # one that broke off has marked it
+
     def at(self, moment: Micros) -> str:
         """The last link that was taken by ``moment``.
 
@@ -278,4 +333,11 @@ class Catalog:
                 until,
                 found.rows,
                 found.size,
+                files=len(found.files or ()),
+                files_lost=sum(one.lost for one in found.files or ()),
             )
+
+
+def told_files(chain: Sequence[Manifest]) -> tuple[HeldFile, ...] | None:
+    """The files that the last link of a chain speaks of."""
+    return next((one.files for one in reversed(chain) if one.files is not None), None)

@@ -22,11 +22,14 @@ from analect.model.errors import Corrupt
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of a table, or keys of rows that are gone; each packed by itself."""
+    """Rows of a table, or keys of rows that are gone; each packed by itself. ``total``: the sum of
+    the hashes of rows, under the key of the store's backups.
+    """
 
     table: TableContent
     done: int
     packed: list[bytes]
+    total: int
 
 
 class LinkReader:
@@ -72,12 +75,12 @@ class LinkReader:
             for number, done, packed in self._object(one.name):
                 if number >= len(tables):
                     raise self._other(one.name)
+                total = 0
                 if done == ADDED:
-                    for row in packed:
-                        tallies[number].add(row)
+                    total = tallies[number].add(packed)
                 else:
                     removed[number] += len(packed)
-                yield Chunk(tables[number], done, packed)
+                yield Chunk(tables[number], done, packed, total)
         for table, tally, gone in zip(tables, tallies, removed, strict=True):
             if (tally.rows, tally.hash(), gone) != (table.rows, table.hash, table.removed):
                 raise self._other(table.name)

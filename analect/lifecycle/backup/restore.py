@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import msgspec
@@ -13,9 +14,16 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from analect.lifecycle.backup.deciding import Decider, Selection
 from analect.lifecycle.backup.erased import Erased
+from analect.lifecycle.backup.files import FilesIn
 from analect.lifecycle.backup.format import ADDED, Row, unpack_row
 from analect.lifecycle.backup.loading import Loader
-from analect.lifecycle.backup.manifest import Catalog, Checkpoint, Manifest, TableContent
+from analect.lifecycle.backup.manifest import (
+    Catalog,
+    Checkpoint,
+    Manifest,
+    TableContent,
+    told_files,
+)
 from analect.lifecycle.backup.read import LinkReader
 from analect.lifecycle.backup.write import Progress
 from analect.model.errors import ConfigurationError, Conflict
@@ -23,7 +31,7 @@ from analect.model.ids import Micros, id_text
 from analect.privacy.shards import Shards
 from analect.store.changes import clear
 from analect.store.engine import is_postgres, read_transaction, write_transaction
-from analect.store.erasure import FINAL, Receipt
+from analect.store.erasure import FINAL, PENDING, Receipt
 from analect.store.fence import lowered
 from analect.store.key_rows import STORE_ID
 from analect.store.migrate import known_versions, latest_version, migrate, schema_version
@@ -44,6 +52,7 @@ class Restored:
     """``link`` is the last one, ``at`` the moment it shows. ``rows`` by table; ``dropped``: rows by
     table that were left out, because their keys are destroyed, their people were erased since
     (``erased`` of them) or nobody asked for them. ``schema``: of the backup, and of the store now.
+    ``files`` of the warm and cold tiers that the rows speak of.
     """
 
     backup: str
@@ -53,6 +62,7 @@ class Restored:
     dropped: dict[str, int]
     erased: int
     schema: tuple[str, str]
+    files: int = 0
 
 
 def restore(
@@ -62,6 +72,7 @@ def restore(
     shards: Shards,
     *,
     selection: Selection | None = None,
+    files: FilesIn | None = None,
     replace: bool = False,
     erased: Sequence[Erased] = (),
     progress: Progress = lambda _done, _total: None,
@@ -75,14 +86,16 @@ def restore(
         link: the last one to apply.
         shards: of the ring, which has the last word on keys.
         selection: what to take of it.
+        files: brings warm and cold files back; without it the rows that speak of them come alone.
         replace: in place of what is there, which must be the same store.
         erased: whom the ring knows to be erased.
         progress: hears of (rows, rows in all).
         checkpoint: hears of every step.
 
     Raises:
-        Corrupt: an object does not verify, or the database holds other rows than were written.
-        Conflict: the database is not empty, or is another store's.
+        Corrupt: an object does not verify, a file is nowhere any more, or the database holds other
+            rows than were written.
+        Conflict: the database or the place of the tiers is not empty, or is another store's.
         ConfigurationError: the backup is of a newer release.
         KeyUnavailable: the key ring is older than the backup, or another's.
     """
@@ -94,9 +107,12 @@ def restore(
     months = {month for one in chain for month in one.months}
     Partitions(engine).ensure(months if is_postgres(engine) else ())
     checkpoint("prepared")
+    without = _bring_files(catalog, chain, files, wanted, progress)
+    checkpoint("files brought")
     again = [one for one in erased if one.id not in _final(catalog, chain)]
     with write_transaction(engine) as connection, lowered(connection):
-        load = _Load(connection, catalog, Decider(shards, wanted, again), progress, checkpoint)
+        decider = Decider(shards, wanted, again, without)
+        load = _Load(connection, catalog, decider, progress, checkpoint)
         if replace:
             clear(connection)
             load.loader.empty()
@@ -118,6 +134,7 @@ def restore(
         dropped=load.dropped,
         erased=len(again),
         schema=(schema, latest_version()),
+        files=load.loader.tallies["tier_files"].rows if "tier_files" in load.loader.tallies else 0,
     )
     log.info("backup restored", link=link, rows=sum(done.rows.values()), erased=len(again))
     return done
@@ -138,7 +155,7 @@ class _Load:
     _total: int = 0
 
     def __post_init__(self) -> None:
-        self.loader = Loader(self.connection)
+        self.loader = Loader(self.connection, self.catalog.keys.hashing)
 
     def chain(self, chain: Sequence[Manifest]) -> None:
         """Apply every link, then drop what evaluates records that are gone."""
@@ -154,9 +171,14 @@ class _Load:
         self._drop_evaluations(set(self.decider.doomed))
 
     def receipts(self, erased: Sequence[Erased]) -> None:
-        """Write down the erasures that were made again."""
+        """Write down the erasures that were made again; where there are files, the eraser is still
+        to go through them.
+        """
+        filed = "tier_files" in self.loader.tallies and self.loader.tallies["tier_files"].rows
         receipts = [
-            Receipt(one.id, one.scope, one.target, FINAL, {}, (_ELSEWHERE,), one.at, one.at)
+            Receipt(one.id, one.scope, one.target, PENDING, {}, (), one.at)
+            if filed
+            else Receipt(one.id, one.scope, one.target, FINAL, {}, (_ELSEWHERE,), one.at, one.at)
             for one in erased
         ]
         rows = [
@@ -199,15 +221,19 @@ class _Load:
             rows = list(map(unpack_row, chunk.packed))
             if chunk.table.name == "key_shards":
                 self.decider.begin(rows)
-            self.loader.add(chunk.table, self._kept(chunk.table, rows))
+            kept = self._kept(chunk.table, rows)
+            self.loader.add(chunk.table, kept, chunk.total if kept is rows else None)
             self._seen += len(rows)
             self.progress(self._seen, self._total)
 
     def _kept(self, content: TableContent, rows: list[Row]) -> list[Row]:
+        """The rows as they are to be restored; ``rows`` itself where all stay as they are."""
         keep = self.decider.keep(content)
         if keep is None:
             return rows
         kept = [one for row in rows if (one := keep(row)) is not None]
+        if len(kept) == len(rows) and all(map(is_, kept, rows)):
+            return rows
         if lost := len(rows) - len(kept):
             self.dropped[content.name] = self.dropped.get(content.name, 0) + lost
         return kept
@@ -242,6 +268,25 @@ class _Load:
     def _drop(self, name: str, keys: Sequence[Row]) -> None:
         if count := self.loader.remove(name, keys):
             self.dropped[name] = self.dropped.get(name, 0) + count
+
+
+def _bring_files(
+    catalog: Catalog,
+    chain: Sequence[Manifest],
+    files: FilesIn | None,
+    selection: Selection,
+    progress: Progress,
+) -> frozenset[str]:
+    """Bring what is asked for; the names of the files whose rows are to be left out."""
+    held = told_files(chain)
+    if held is None:  # a release before files went with backups: they are where the tiers were
+        return frozenset()
+    wanted = [one for one in held if selection.takes_file(one.name)]
+    without = {one.name for one in held} - {one.name for one in wanted}
+    if files is not None:
+        files.check(catalog, held)
+        without |= files.bring(catalog, wanted, progress)
+    return frozenset(without)
 
 
 def _prepare(engine: Engine, schema: str, store: str, *, replace: bool) -> None:

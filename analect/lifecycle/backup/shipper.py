@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from analect.lifecycle.backup.job import BackupJob
-from analect.lifecycle.backup.manifest import LOG, MANIFEST
+from analect.lifecycle.backup.manifest import LOG, MANIFEST, HeldFile
 from analect.lifecycle.backup.write import SEGMENT, Base, snapshot, write_link
 from analect.model.errors import Conflict
 from analect.store.changes import Changes, Head, position
@@ -24,6 +24,7 @@ class Shipper:
     _known: Head | None = None
     _digest: str = ""
     _hashes: dict[str, str] = field(default_factory=dict)
+    _files: tuple[HeldFile, ...] | None = None
 
     def ship(self) -> bool:
         """Write what changed since the last segment; whether there was anything.
@@ -45,7 +46,8 @@ class Shipper:
             link,
             kind=SEGMENT,
             clock=self.job.clock,
-            base=Base(head.last, self._digest, head.last_position),
+            base=Base(head.last, self._digest, head.last_position, self._files),
+            files=self.job.files,
             same=lambda table, hash_: self._hashes.get(table) == hash_,
             checkpoint=self.job.checkpoint,
         )
@@ -62,6 +64,8 @@ class Shipper:
         self.job.checkpoint("head moved")
         self._known, self._digest = moved, written.digest
         self._hashes |= {one.name: one.hash for one in written.manifest.tables if one.whole}
+        if written.manifest.files is not None:
+            self._files = written.manifest.files
         return True
 
     def _head(self) -> Head:
@@ -90,6 +94,7 @@ class Shipper:
             head = self._head()
         self._clear(f"{head.backup}/{LOG}/{head.number + 1:010d}")
         _, self._digest = catalog.signed(head.last)
+        self._files = catalog.files(head.last)
         self._known = head
         return head
 

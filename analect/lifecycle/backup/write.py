@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from tink.streaming_aead import StreamingAead
 
+from analect.lifecycle.backup.files import FileGone, FilesOut
 from analect.lifecycle.backup.format import (
     ADDED,
     REMOVED,
@@ -21,18 +22,22 @@ from analect.lifecycle.backup.format import (
     Tally,
     binding,
     pack_row,
+    telling,
 )
 from analect.lifecycle.backup.manifest import (
     CHANGES,
     MANIFEST,
     Catalog,
     Checkpoint,
+    HeldFile,
     Manifest,
     Stored,
     TableContent,
 )
-from analect.model.errors import AnalectError
+from analect.model.errors import StoreUnavailable
 from analect.model.ids import Clock, Micros, id_floor, id_text, month_of
+from analect.store.alone import alone
+from analect.store.backup_references import BackupReferences
 from analect.store.changes import (
     HEADS,
     LOG,
@@ -48,6 +53,7 @@ from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
 from analect.store.raw import RawTable, of_month, raw_table, read_rows, rows_of_keys
 from analect.store.tables import metadata
+from analect.store.tier_files import TierFiles, standing_files
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +70,7 @@ AT_ONCE = 100
 PACKED_AT_ONCE = 32
 """Rows packed at once: of the largest there may be, so many are held."""
 _DAY = 86_400_000
+_ATTEMPTS = 5
 
 _UNCLAIMED: dict[str, dict[str, Any]] = {
     "commits": {"txid": 0},
@@ -74,11 +81,12 @@ _UNCLAIMED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an increment goes on from."""
+    """What an increment goes on from, and the files that it speaks of."""
 
     link: str
     digest: str
     position: Position
+    files: tuple[HeldFile, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ def write_link(
     kind: str,
     clock: Clock,
     base: Base | None = None,
+    files: FilesOut | None = None,
     same: Callable[[str, str], bool] = lambda _table, _hash: False,
     progress: Progress = lambda _done, _total: None,
     checkpoint: Checkpoint = lambda _name: None,
@@ -122,6 +131,7 @@ def write_link(
         kind: what it was made for.
         clock: when its snapshot began.
         base: what it goes on from.
+        files: takes the files of the tiers; without it nothing is said of them.
         same: whether a small table still has the rows of this hash; it is then left out.
         progress: hears of (rows, rows in all).
         checkpoint: hears of every step.
@@ -133,13 +143,22 @@ def write_link(
         StoreUnavailable: database or place fail, or the place is full.
     """
     schema = schema_version(engine) or ""
-    with snapshot(engine) as connection:
+    backup = link.split("/", maxsplit=1)[0]
+    with (
+        _looking(engine, files, backup, clock),
+        _snapshot_with_files(engine, files, base) as (connection, held),
+    ):
         taken_at = clock()
+        checkpoint("files held")
+        same_files = kind == SEGMENT and base is not None and held == base.files
+        told = None if same_files else held
         stands = position(connection) if (log_id := standing(connection)) else Position()
-        writing = _Link(connection, catalog, link, base, kind, same, progress, checkpoint)
+        writing = _Link(connection, catalog, link, base, kind, same, progress, checkpoint, told)
         writing.run()
     if base is not None and not writing.tables:
         return None
+    if kind == SEGMENT and told is not None:
+        catalog.mark_telling(link)
     manifest = writing.manifest(schema, taken_at, clock())
     checkpoint("objects written")
     digest = catalog.write(link, MANIFEST, manifest)
@@ -147,6 +166,52 @@ def write_link(
     if kind != SEGMENT:
         log.info("backup written", backup=link, kind=kind, rows=manifest.rows)
     return Written(manifest, digest, stands, log_id)
+
+
+@contextmanager
+def _looking(engine: Engine, files: FilesOut | None, backup: str, clock: Clock) -> Iterator[None]:
+    """Whoever tidies the place of the backups, or the tiers, knows of this one."""
+    if files is None:
+        yield
+        return
+    with alone(engine, "backing-up", shared=True):
+        if not files.copies:
+            BackupReferences(engine).add(files.catalog.place.address, backup, clock())
+        yield
+
+
+@contextmanager
+def _snapshot_with_files(
+    engine: Engine, files: FilesOut | None, base: Base | None
+) -> Iterator[tuple[Connection, tuple[HeldFile, ...] | None]]:
+    """A snapshot, and what to say of the files that stand in it. Most of them are looked at before,
+    for a snapshot should not last.
+
+    Raises:
+        StoreUnavailable: files keep being moved on.
+    """
+    tiers = TierFiles(engine)
+    if files is None or not _has_tiers(engine):
+        with snapshot(engine) as connection:
+            yield connection, None
+        return
+    known = {one.name: one for one in (base and base.files) or ()}
+    with suppress(FileGone):
+        known |= {one.name: one for one in files.take(tiers.standing(), known, tiers.standing)}
+    for _ in range(_ATTEMPTS):
+        with snapshot(engine) as connection:
+            try:
+                held = files.take(standing_files(connection), known, tiers.standing)
+            except FileGone:
+                continue
+            yield connection, held
+            return
+    raise StoreUnavailable("files keep being moved on under this backup; try again")
+
+
+def _has_tiers(engine: Engine) -> bool:
+    with read_transaction(engine) as connection:
+        return raw_table(connection, "tier_files") is not None
 
 
 def snapshot(engine: Engine) -> Any:
@@ -188,6 +253,7 @@ class _Link:
     same: Callable[[str, str], bool]
     progress: Progress
     checkpoint: Checkpoint
+    held: tuple[HeldFile, ...] | None
     tables: list[TableContent] = field(default_factory=list)
     objects: list[Stored] = field(default_factory=list)
     days: set[int] = field(default_factory=set)
@@ -220,7 +286,7 @@ class _Link:
                 path = self.catalog.path(self.link, name)
                 beneath = Remembering(stack.enter_context(self.catalog.place.create(path)))
                 sealed.append(beneath)
-                stack.enter_context(_telling(beneath))
+                stack.enter_context(telling(beneath))
                 whole = cipher.new_encrypting_stream(beneath, binding(self.link, name))
                 return cast("BinaryIO", stack.enter_context(whole))
 
@@ -244,6 +310,7 @@ class _Link:
             plain=self.plain,
             parent=None if self.base is None else self.base.link,
             parent_digest=None if self.base is None else self.base.digest,
+            files=self.held,
         )
 
     def _whole(self, chunks: ChunkWriter, table: RawTable) -> None:
@@ -263,8 +330,7 @@ class _Link:
             rows = settled(table, read_rows(self.connection, table))
             packed = [pack_row(row) for row in rows]
             tally = Tally(self.catalog.keys.hashing)
-            for one in packed:
-                tally.add(one)
+            tally.add(packed)
             if not self.same(table.name, tally.hash()):
                 self._put(chunks, ADDED, packed)
                 self._tell(table, tally, whole=True, total=tally.rows)
@@ -300,8 +366,7 @@ class _Link:
     def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row], tally: Tally) -> None:
         for part in _parts(rows, PACKED_AT_ONCE):
             packed = [pack_row(row) for row in part]
-            for one in packed:
-                tally.add(one)
+            tally.add(packed)
             self._put(chunks, ADDED, packed)
             self._note_months(table, part)
 
@@ -353,19 +418,6 @@ class _Sealing:
         if self._stream is None:
             self._stream = self._begin()
         return self._stream.write(data)
-
-
-@contextmanager
-def _telling(stream: Remembering) -> Iterator[None]:
-    """Raise what went wrong beneath a library that swallowed it."""
-    try:
-        yield
-    except (AnalectError, OSError):
-        raise
-    except Exception as error:
-        if stream.error is not None:
-            raise stream.error from error
-        raise
 
 
 def _count(connection: Connection, table: RawTable) -> int:

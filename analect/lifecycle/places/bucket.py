@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import obstore
+import stamina
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    GenericError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -42,6 +44,7 @@ class BucketPlace:
     def __init__(self, bucket: str, prefix: str, objects: Objects) -> None:
         self._bucket = bucket
         self._prefix = prefix.strip("/")
+        self._patience = objects.retry_seconds
         self._store = S3Store(
             bucket,
             config=_config(objects),
@@ -111,7 +114,7 @@ class BucketPlace:
         """What is one level below ``name``."""
         prefix = self._path(name)
         with _translating(self._named(name)):
-            found = obstore.list_with_delimiter(self._store, f"{prefix}/" if prefix else None)
+            found = self._listed(f"{prefix}/" if prefix else None)
         paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
@@ -127,6 +130,16 @@ class BucketPlace:
         """Whether the bucket keeps older versions of an object, and so of all of them."""
         with _translating(self._named(name)):
             return obstore.head(self._store, self._path(name))["version"] is not None
+
+    def _listed(self, prefix: str | None) -> Any:
+        """An answer that breaks off half-way is asked for again, which the store's client leaves
+        to its caller.
+        """
+        again = stamina.retry_context(on=GenericError, attempts=5, timeout=self._patience)
+        for attempt in again:
+            with attempt:
+                return obstore.list_with_delimiter(self._store, prefix)
+        raise AssertionError  # the last attempt raises
 
     def _content(self, name: str) -> bytes:
         with self.open(name) as stream:

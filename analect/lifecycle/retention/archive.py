@@ -9,11 +9,11 @@ import structlog
 from sqlalchemy import Engine
 
 from analect.lifecycle.places.folder import FolderPlace
+from analect.lifecycle.places.hashing import hash_of
 from analect.lifecycle.places.place import Place
 from analect.lifecycle.retention.policy import Policy
 from analect.lifecycle.retention.run import Progress, Report, Retention
 from analect.lifecycle.retention.summaries import Summaries
-from analect.lifecycle.tiers.part import hash_of
 from analect.lifecycle.tiers.tables import TierTables
 from analect.model.errors import AnalectError, Corrupt
 from analect.model.ids import DAY, Clock, Micros, RandomBytes, new_id

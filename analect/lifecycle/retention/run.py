@@ -38,7 +38,8 @@ _ATTEMPTS = 3
 @dataclass(slots=True)
 class Report:
     """What a run did. ``archived`` went from hot to warm, ``compressed`` from warm to cold,
-    ``deleted`` is gone; ``held`` was due but for a legal hold.
+    ``deleted`` is gone; ``held`` was due but for a legal hold. ``files_kept`` were taken out of the
+    tiers and stay because backups refer to them.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Report:
     deleted: int = 0
     held: int = 0
     bytes_freed: int = 0
+    files_kept: int = 0
     lines: list[Line] = field(default_factory=list)
 
 
@@ -128,6 +130,7 @@ class Retention:
             self._files_on(rules, lines, report, progress)
             self._hot_on(rules, lines, report, progress, plan.records)
             self._summaries.refresh({line.month for line in lines}, self._clock())
+            report.files_kept = len(self._mover.delete_retired())
             report.finished_at = self._clock()
             times = (report.started_at, report.finished_at)
             self._reports.keep("retention", report.outcome, asdict(report), times)

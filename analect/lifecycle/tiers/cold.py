@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from analect.lifecycle.places.hashing import hash_of
 from analect.lifecycle.places.place import Place
 from analect.lifecycle.tiers.columns import SCHEMA, stored_records
 from analect.lifecycle.tiers.conditions import mask
 from analect.lifecycle.tiers.digest import digest
 from analect.lifecycle.tiers.locator import SCOPES, locate, unpack
-from analect.lifecycle.tiers.part import Sink, Written, hash_of
+from analect.lifecycle.tiers.part import Sink, Written
 from analect.lifecycle.tiers.seekable import FrameWriter, read_frames
 from analect.model.errors import Corrupt
 from analect.model.flat import parse_time, to_flat

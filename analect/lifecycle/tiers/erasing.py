@@ -96,12 +96,31 @@ class FiledErasure:
                 ]
             except Conflict:
                 continue  # a retention run was quicker: look again
-            self._mover.delete_retired()
+            self._delete_retired(every)
             if not any(changed):
                 return
         raise StoreUnavailable("warm files keep changing under this erasure; run it again")
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _delete_retired(self, every: Mapping[str, Doomed]) -> None:
+        """Files that hold what is erased go, whichever backup refers to them; the receipt says
+        which those are.
+        """
+        gone: set[str] = set()
+
+        def at_once(file: TierFile) -> bool:
+            locator = self._locator(file)
+            concerned = locator is not None and _concerns(file, locator, every)
+            if concerned:
+                gone.add(file.name)
+            return concerned
+
+        waiting = self._mover.delete_retired(at_once)
+        broken = {backup for name in gone for backup in waiting.get(name, ())}
+        if broken:
+            doomed = next(iter(every.values()))
+            doomed.receipt = doomed.receipt.breaking(broken)
 
     def _locator(self, file: TierFile) -> Locator | None:
         raw = self._files.locator(file.name)

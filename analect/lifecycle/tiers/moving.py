@@ -7,7 +7,7 @@ its object deleted. ``step`` is called between the steps, with the name of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from analect.lifecycle.tiers.part import (
 from analect.lifecycle.tiers.tables import TierTables
 from analect.model.errors import Conflict
 from analect.model.ids import Clock, RandomBytes, RecordId
+from analect.store.backup_references import BackupReferences
 from analect.store.engine import write_transaction
 from analect.store.erasure import one_eraser
 from analect.store.leaving import (
@@ -48,6 +49,7 @@ from analect.store.tier_files import (
     RETIRED,
     TierFile,
     TierFiles,
+    manifest_name,
     publish,
 )
 
@@ -97,6 +99,7 @@ class Mover:
         self._files = files
         self._place = place
         self._tables = TierTables(files, place)
+        self._references = BackupReferences(engine)
         self._clock = clock
         self._random_bytes = random_bytes
         self._processors = processors
@@ -207,15 +210,24 @@ class Mover:
                 raise Conflict("the files of a tier, or the holds, changed meanwhile; run it again")
         self._step("published")
 
-    def delete_retired(self) -> int:
-        """Delete the objects of files that others took the place of."""
+    def delete_retired(
+        self, at_once: Callable[[TierFile], bool] = lambda _file: False
+    ) -> Mapping[str, Sequence[str]]:
+        """Delete the objects of files that others took the place of. Those that backups refer to
+        stay for as long as these are kept, but for those that must go ``at_once``.
+
+        Returns:
+            The files that stayed, and that went although backups refer to them, with the backups.
+        """
         retired = self._files.in_state(RETIRED)
-        for file in retired:
+        waiting = self._references.waiting(retired) if retired else {}
+        going = [file for file in retired if file.name not in waiting or at_once(file)]
+        for file in going:
             self._delete(file.name)
             self._step("object deleted")
-        if retired:
-            self._files.forget([file.name for file in retired])
-        return len(retired)
+        if going:
+            self._files.forget([file.name for file in going])
+        return waiting
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -310,12 +322,6 @@ class Mover:
                         if f"{folder}/{end}" not in known:
                             self._place.delete(f"{folder}/{end}")
                             log.warning("an unfinished file was deleted", tier=tier)
-
-
-def manifest_name(name: str) -> str:
-    """Of the manifest beside a file; what reads folders of Parquet skips names that begin so."""
-    folder, _, end = name.rpartition("/")
-    return f"{folder}/_{end}.manifest.json"
 
 
 def together(tables: Iterable[Any]) -> Any:

@@ -16,12 +16,14 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 from pyarrow import parquet
 
+from analect.lifecycle.places.hashing import hash_of
 from analect.lifecycle.places.place import Place
 from analect.lifecycle.tiers.columns import SCHEMA
 from analect.lifecycle.tiers.digest import digest
 from analect.lifecycle.tiers.locator import Locator, locate
 from analect.model.errors import Corrupt
 from analect.model.ids import RecordId
+from analect.store.tier_files import kind_of
 
 ROW_GROUP = 4096
 """Rows. To read one record, the row group around it is read."""
@@ -36,7 +38,6 @@ _ENCODED = [name for name in FILE_SCHEMA.names if name not in {"id", "payload", 
 _COMPRESSION = {name: "zstd" for name in FILE_SCHEMA.names if name != "payload"} | {
     "payload": "none"
 }
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +135,6 @@ def verify_part(place: Place, written: Written) -> None:
                 raise Corrupt(f"{written.name} does not hold the rows that were written")
 
 
-def hash_of(place: Place, name: str) -> tuple[int, str]:
-    """Bytes and SHA-256 of an object."""
-    whole, count = hashlib.sha256(), 0
-    with place.open(name) as stream:
-        while part := stream.read(_READ_BYTES):
-            whole.update(part)
-            count += len(part)
-    return count, whole.hexdigest()
-
-
 def open_part(place: Place, name: str) -> Any:
     """A warm file to read from; its pages are checked as they are read.
 
@@ -177,7 +168,7 @@ def read_groups(
     stored = [one for one in wanted if one != "kind"]
     table = file.read_row_groups(list(groups), columns=stored, use_threads=False)
     if "kind" in wanted:
-        kind = name.split("/")[1].removeprefix("kind=")
+        kind = kind_of(name)
         table = table.append_column("kind", pa.array([kind] * len(table), pa.string()))
     return table.select(wanted)
 
