@@ -2,8 +2,8 @@
 
 A processor is one class and one entry point in the group ``analect.processors``; the entry
 point's name is the processor's name. It is made once per process with a
-:class:`ProcessorContext`, called from one thread at a time, and must be idempotent: a batch may
-come again after a crash.
+:class:`ProcessorContext`, called from one thread at a time (from as many as it says in ``lanes``),
+and must be idempotent: a batch may come again after a crash.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class Outcome:
 def needs_of(processor: Processor) -> tuple[str, ...]:
     """The processors that must have done with a record before this one."""
     return tuple(getattr(processor, "needs", ()))
+
+
+def lanes_of(processor: Processor) -> int:
+    """How many threads may call a processor at a time: one, unless it says ``lanes``."""
+    return int(getattr(processor, "lanes", 1))
 
 
 @runtime_checkable

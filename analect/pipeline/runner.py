@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from threading import BoundedSemaphore
 from time import perf_counter, sleep
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from analect.model.query import Annotation
 from analect.model.record import Record
 from analect.pipeline.ahead import in_step
 from analect.pipeline.pacing import Away, Rate
-from analect.pipeline.processor import Outcome, Processor
+from analect.pipeline.processor import Outcome, Processor, lanes_of
 from analect.settings import Limits
 from analect.store.outbox import Entry, Outbox
 
@@ -97,7 +97,8 @@ class Runner:
         rates = {name: options.limits(name).rate for name in processors}
         self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
         self._away = {name: Away() for name in processors}
-        self._turns = {name: Lock() for name in processors}
+        self._lanes = {name: lanes_of(one) for name, one in processors.items()}
+        self._turns = {name: BoundedSemaphore(lanes) for name, lanes in self._lanes.items()}
 
     @property
     def processors(self) -> Mapping[str, Processor]:
@@ -224,9 +225,9 @@ class Runner:
             # The rest is handed back, and counts as no attempt.
             return _Tried() if over and batch is not batches[0] else self._try(name, loaded)
 
-        return sum(
-            in_step(batches, load=self._read, work=work, settle=partial(self._settled, name))
-        )
+        settle = partial(self._settled, name)
+        lanes = self._lanes[name]
+        return sum(in_step(batches, load=self._read, work=work, settle=settle, lanes=lanes))
 
     def _put(self, name: str, entries: Sequence[Entry]) -> int:
         """One batch, here and now; how many records failed."""

@@ -20,6 +20,7 @@ class IndexProcessor:
     def __init__(self, context: ProcessorContext) -> None:
         self._indexes: Indexes = context.indexes
         self._index = context.indexes.named(self.name)
+        self.lanes = int(getattr(self._index, "lanes", 1))
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Add or replace the records."""

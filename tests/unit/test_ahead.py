@@ -12,20 +12,21 @@ PATIENCE = 20
 def test_the_next_is_loaded_and_the_last_settled_while_one_is_worked_on():
     loaded = {n: threading.Event() for n in range(4)}
     settled = {n: threading.Event() for n in range(4)}
-    threads = set()
+    at_work = threading.Lock()
 
     def load(n):
         loaded[n].set()
         return n * 10
 
     def work(n, ready):
-        threads.add(threading.current_thread())
+        assert at_work.acquire(blocking=False)
         assert ready() == n * 10
         if n < 3:
             assert loaded[n + 1].wait(PATIENCE)
         if n > 0:
             assert settled[n - 1].wait(PATIENCE)
         assert not any(loaded[later].is_set() for later in range(n + 2, 4))
+        at_work.release()
         return n * 100
 
     def settle(n, result):
@@ -33,7 +34,26 @@ def test_the_next_is_loaded_and_the_last_settled_while_one_is_worked_on():
         return n + result
 
     assert in_step(range(4), load=load, work=work, settle=settle) == [0, 101, 202, 303]
-    assert threads == {threading.current_thread()}
+
+
+def test_as_many_are_worked_on_at_once_as_there_are_lanes():
+    both = threading.Barrier(2, timeout=PATIENCE)
+    third = threading.Event()
+    begun = []
+
+    def work(n, ready):
+        begun.append(ready())
+        if n < 2:
+            both.wait()
+            if n == 1:
+                assert third.wait(PATIENCE)  # the first lane is free for it
+        else:
+            third.set()
+        return n
+
+    found = in_step([0, 1, 2], load=int, work=work, settle=lambda _n, result: result, lanes=2)
+    assert found == [0, 1, 2]
+    assert sorted(begun[:2]) == [0, 1]
 
 
 def test_what_loading_raises_is_raised_to_who_works():

@@ -33,6 +33,9 @@ class OpenSearchTextIndex(Kept):
         purge_seconds: how long :meth:`purge` may take until deleted records can be merged away.
     """
 
+    lanes = 2
+    """Batches that pay at once: documents are made of one while the server is busy with another."""
+
     def __init__(
         self, engine: OpenSearch, clock: Clock, *, purge_seconds: float = PATIENCE_SECONDS
     ) -> None:
