@@ -28,10 +28,7 @@ def migrate(session: Session) -> None:
     from analect.store.migrate import migrate as upgrade
     from analect.store.migrate import schema_version
 
-    settings = session.settings()
-    if settings.database_url is None:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(database_url(settings))
+    engine = open_engine(database_url(session.settings()))
     try:
         before = schema_version(engine)
         now = upgrade(engine)

@@ -149,10 +149,16 @@ class FileKek:
         """``create``: make the file when it is not there; only ever right for a new store.
 
         Raises:
-            KeyUnavailable: it is not there, not readable, or open to others.
+            KeyUnavailable: it is not there, cannot be made, is not readable, or open to others.
         """
         if create:
-            _create_key_file(path, random_bytes)
+            try:
+                _create_key_file(path, random_bytes)
+            except OSError as error:
+                raise KeyUnavailable(
+                    f"the key file {path} cannot be made: {error.strerror}; name a place for key "
+                    "ring and key that can be written with keys.ring (ANALECT_KEYS__RING)"
+                ) from error
         self._path = path
         self._random_bytes = random_bytes
         self._present = self._load()

@@ -58,7 +58,8 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
     is made when absent.
 
     Raises:
-        ConfigurationError: the URL is not one of these, or the Postgres driver is not installed.
+        ConfigurationError: the URL is not one of these, the folder cannot be made, or the Postgres
+            driver is not installed.
     """
     parsed = _parse(url)
     shared: dict[str, Any] = {
@@ -68,9 +69,7 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         "hide_parameters": True,
     }
     if parsed.get_backend_name() == "sqlite":
-        Path(parsed.database or "").expanduser().parent.mkdir(
-            parents=True, exist_ok=True, mode=0o700
-        )
+        _make_folder(Path(parsed.database or "").expanduser().parent)
         engine = create_engine(parsed, **shared)
         _prepare_sqlite(engine)
         _add_writer(engine, create_engine(parsed, **{**shared, "pool_size": 1, "max_overflow": 0}))
@@ -86,6 +85,17 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         raise ConfigurationError(
             "Postgres needs the psycopg driver: pip install 'analect[postgres]'",
             field="database_url",
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {folder} cannot be made: {error.strerror}; name another one with "
+            "home (ANALECT_HOME), or a database with database_url (ANALECT_DATABASE_URL)",
+            field="home",
         ) from error
 
 

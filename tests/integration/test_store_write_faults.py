@@ -188,6 +188,13 @@ def test_other_databases_are_refused(url):
     assert refusal.value.field == "database_url"
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="ANALECT_HOME") as refusal:
+        open_engine(f"sqlite:///{tmp_path}/file/analect.db")
+    assert refusal.value.field == "home"
+
+
 def test_a_database_without_tables_says_what_to_do(store_url):
     engine = open_engine(store_url)
     with pytest.raises(ConfigurationError, match="analect migrate"), read_transaction(engine) as c:

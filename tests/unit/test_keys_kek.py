@@ -87,6 +87,12 @@ def test_a_file_that_should_be_there_is_not_made_again(tmp_path):
         FileKek(tmp_path / "ring.kek", os.urandom, create=False)
 
 
+def test_a_place_where_no_file_can_be_made_says_how_to_name_another(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KeyUnavailable, match="ANALECT_KEYS__RING"):
+        FileKek(tmp_path / "file" / "store.kek", os.urandom, create=True)
+
+
 def test_a_running_program_sees_a_rotated_file(tmp_path):
     path = tmp_path / "ring.kek"
     running = FileKek(path, os.urandom, create=True)
