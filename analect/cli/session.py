@@ -93,6 +93,7 @@ class Session:
             with Client(url) as client:
                 yield RemoteReader(client)
         else:
+            need_store(self, "read from")
             from analect.cli.reader_local import LocalReader
 
             with self.service() as service:

@@ -169,6 +169,13 @@ def test_what_was_rebuilt_meanwhile_is_newest(index):
     narrow.close()
 
 
+def test_a_rebuild_makes_the_folder_too(index, tmp_path):
+    assert not (tmp_path / "text").exists()
+    with index.rebuilding() as fresh:
+        fresh.upsert([document(1, "some words")])
+    assert numbers(index, "words") == [1]
+
+
 @pytest.mark.parametrize("damage", ["header", "middle", "missing", "empty"])
 def test_a_damaged_file_is_reported_and_rebuilt(index, tmp_path, damage):
     documents = [document(n, f"some word{n} " * 50) for n in range(400)]

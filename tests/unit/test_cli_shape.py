@@ -122,9 +122,10 @@ def test_debug_shows_where_it_happened():
 
 def test_a_missing_store_says_how_to_name_one(tmp_path):
     runner = CliRunner()
-    result = runner.invoke(app, ["export", "-", "--home", str(tmp_path / "absent")])
-    assert result.exit_code == 4
-    assert "ANALECT_HOME" in result.stderr
+    for words in (["export", "-"], ["list"], ["search", "x"], ["status"], ["verify"]):
+        result = runner.invoke(app, [*words, "--home", str(tmp_path / "absent")])
+        assert result.exit_code == 4
+        assert "ANALECT_HOME" in result.stderr
     assert not (tmp_path / "absent").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -297,8 +297,7 @@ class EmbeddedTextIndex:
 
     def _first(self) -> str:
         """Make the first file; one process does."""
-        with suppress(FileExistsError):
-            self._folder.path.mkdir(parents=True)
+        self._folder.make()
         with self._folder.lock():
             name = self._folder.current()
             if name is None:

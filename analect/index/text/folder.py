@@ -65,6 +65,17 @@ class Folder:
         numbers = [int(match[1]) for name in taken if (match := _NAME.match(name))]
         return f"text-{max(numbers, default=0) + 1}.db"
 
+    def make(self) -> None:
+        """See that it is there.
+
+        Raises:
+            EngineUnavailable: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineUnavailable("the text index's folder cannot be made") from error
+
     def switch(self, name: str) -> None:
         """Make ``name`` the file in use, durably.
 
@@ -110,7 +121,9 @@ class Folder:
 
         Raises:
             Conflict: another rebuild is under way.
+            EngineUnavailable: the folder cannot be made.
         """
+        self.make()
         with self._marker.open("a+", encoding="ascii") as file:
             if not _taken(file):
                 raise Conflict("the text index is being rebuilt already: wait for it to end")
