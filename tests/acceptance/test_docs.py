@@ -39,6 +39,7 @@ _BLOCK = re.compile(
     r"^(?P<skip><!-- not run: .+ -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_HERE = re.compile(r"<<'(\w+)'$")
 _FILE = re.compile(r"# (\w+\.py)\n")
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 
@@ -72,18 +73,21 @@ def steps_of(page: str) -> list[Step]:
 def _commands(body: str) -> Iterator[Step]:
     command: list[str] = []
     prints: list[str] = []
-    more = False
+    more, until = False, None
     for line in body.splitlines():
         if line.startswith("$ ") and not more:
             if command:
                 yield Step("\n".join(command), "\n".join(prints) or None)
             command, prints = [line.removeprefix("$ ")], []
+            opened = _HERE.search(line)
+            until = opened[1] if opened else None
         elif more:
             command.append(line.removeprefix("> "))
+            until = None if command[-1] == until else until
         else:
             prints.append(line)
             continue
-        more = command[-1].endswith("\\")
+        more = until is not None or command[-1].endswith("\\")
     if command:
         yield Step("\n".join(command), "\n".join(prints) or None)
 
