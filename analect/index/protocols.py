@@ -132,6 +132,17 @@ class Resumable(Protocol):
         ...
 
 
+@runtime_checkable
+class Monthly(Protocol):
+    """An index that keeps each month of its records by itself."""
+
+    def drop_month(self, month: str) -> bool:
+        """Forget every record of ``YYYY-MM`` at once; false when it cannot be done now, for a fresh
+        index is being filled: then they are to be deleted one by one.
+        """
+        ...
+
+
 class TextIndex(Index, Protocol):
     """Words."""
 

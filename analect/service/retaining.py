@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from analect.index.protocols import Monthly
 from analect.lifecycle.retention.loading import load_policies
 from analect.lifecycle.retention.policy import Policy, Selector
 from analect.lifecycle.retention.rules import choice_of, rules_at
@@ -26,6 +27,7 @@ from analect.telemetry.tiers import TierState
 if TYPE_CHECKING:
     from analect.lifecycle.retention.archive import Archived
     from analect.lifecycle.retention.explain import Explanation
+    from analect.lifecycle.retention.months import Requeue
     from analect.lifecycle.retention.plan import Plan
     from analect.lifecycle.retention.run import Progress, Report, Retention
 
@@ -41,7 +43,7 @@ _FIELDS = {
 
 
 class Retaining:
-    """Plans, runs, explains; lays and releases holds."""
+    """Plans, runs, explains; lays and releases holds. ``monthly``: indexes that drop whole months."""
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Retaining:
         pseudonymiser: Pseudonymiser,
         *,
         processors: Sequence[str],
+        monthly: Mapping[str, Monthly],
+        requeue: Requeue,
         expire_documents: Callable[[], int],
         clock: Clock,
         random_bytes: RandomBytes,
@@ -58,6 +62,8 @@ class Retaining:
         self._engine = engine
         self._pseudonymiser = pseudonymiser
         self._processors = processors
+        self._monthly = monthly
+        self._requeue = requeue
         self._expire_documents = expire_documents
         self._clock = clock
         self._random_bytes = random_bytes
@@ -185,6 +191,7 @@ class Retaining:
 
     def _retention(self) -> Retention:
         need_archive()
+        from analect.lifecycle.retention.months import Months
         from analect.lifecycle.retention.run import Retention
 
         return Retention(
@@ -193,6 +200,7 @@ class Retaining:
             clock=self._clock,
             random_bytes=self._random_bytes,
             processors=self._processors,
+            months=Months(self._engine, self._monthly, self._requeue, self._clock),
         )
 
     def _stored(self, policies: Sequence[Policy]) -> list[Policy]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +28,7 @@ from sqlalchemy import (
 from analect.model.errors import InvalidInput
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.alone import alone
+from analect.store.deferred import deletion_entry
 from analect.store.engine import checkpoint, is_postgres, read_transaction, write_transaction
 from analect.store.tables import (
     annotation_rows,
@@ -370,26 +371,29 @@ def _delete_hashes(connection: Connection, rows: Sequence[Any]) -> None:
 
 
 def journal_deletions(
-    connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+    connection: Connection,
+    ids: Sequence[RecordId],
+    processors: Sequence[str],
+    now: Micros,
+    later: Collection[str] = (),
 ) -> None:
-    """Tell the feed and the processors, in the transaction that deletes."""
+    """Tell the feed and the processors, in the transaction that deletes; those of ``later`` by
+    :func:`~analect.store.deferred.deletion_entry`.
+    """
     txid: Any = 0
     if is_postgres(connection):
         txid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
     row = {"txid": txid, "operation": "delete", "committed_at": now}
     row["ids"] = b"".join(map(id_bytes, ids))
     seq = connection.execute(insert(commits).values(row).returning(commits.c.seq)).scalar_one()
-    entry = {
-        "commit_seq": seq,
-        "operation": "delete",
-        "state": "pending",
-        "priority": 0,
-        "attempts": 0,
-        "not_before": now,
-        "created_at": now,
-    }
     if processors:
-        connection.execute(insert(outbox), [{**entry, "processor": name} for name in processors])
+        connection.execute(
+            insert(outbox),
+            [
+                {**deletion_entry(name, now, later=name in later), "commit_seq": seq}
+                for name in processors
+            ],
+        )
 
 
 def _receipt_row(receipt: Receipt) -> dict[str, Any]:

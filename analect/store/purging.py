@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, delete, insert, text
 
 from analect.model.ids import Micros, RecordId, id_bytes
 from analect.store.choosing import Choice
+from analect.store.deferred import deletion_entry
 from analect.store.engine import write_transaction
 from analect.store.erasure import chunks, journal_deletions
 from analect.store.holds import Hold, standing_holds
@@ -25,11 +26,14 @@ def purge_hot(
     processors: Sequence[str],
     now: Micros,
     count: Callable[[Connection, Sequence[RecordId]], None],
+    *,
+    later: Collection[str] = (),
 ) -> int:
     """Delete one batch of hot rows that an owner lets go, and what belongs to them; how many.
 
     ``count`` is called with their ids before they go, in the same transaction. Besides
-    ``leaving.holds`` those count that were laid by hand until now.
+    ``leaving.holds`` those count that were laid by hand until now. Those of ``processors`` that
+    are in ``later`` hear of it later (:mod:`analect.store.deferred`).
     """
     with write_transaction(engine) as connection:
         held = [hold.selector for hold in standing_holds(connection)]
@@ -39,7 +43,7 @@ def purge_hot(
             count(connection, ids)
             forget_beside(connection, ids)
             remove_rows(connection, ids)
-            journal_deletions(connection, ids, processors, now)
+            journal_deletions(connection, ids, processors, now, later)
         return len(ids)
 
 
@@ -92,21 +96,16 @@ def forget_hashes(connection: Connection, ids: Sequence[RecordId]) -> None:
 
 
 def unindex(
-    connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+    connection: Connection,
+    ids: Sequence[RecordId],
+    processors: Sequence[str],
+    now: Micros,
+    later: Collection[str] = (),
 ) -> None:
     """Let the indexes forget records that stay stored; the change feed hears nothing of it."""
-    entry = {
-        "operation": "delete",
-        "state": "pending",
-        "priority": 0,
-        "attempts": 0,
-        "not_before": now,
-        "created_at": now,
-    }
     rows = [
         {
-            **entry,
-            "processor": name,
+            **deletion_entry(name, now, later=name in later),
             "ids": b"".join(map(id_bytes, ids[start : start + _JOURNALED_AT_ONCE])),
         }
         for name in processors
@@ -117,10 +116,14 @@ def unindex(
 
 
 def purge_filed(
-    connection: Connection, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+    connection: Connection,
+    ids: Sequence[RecordId],
+    processors: Sequence[str],
+    now: Micros,
+    later: Collection[str] = (),
 ) -> None:
     """What belongs to records of files that go for good, in the transaction that publishes."""
     forget_beside(connection, ids)
     for start in range(0, len(ids), _JOURNALED_AT_ONCE):
         part = ids[start : start + _JOURNALED_AT_ONCE]
-        journal_deletions(connection, part, processors, now)
+        journal_deletions(connection, part, processors, now, later)

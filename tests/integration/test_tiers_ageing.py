@@ -190,6 +190,16 @@ def test_the_policy_says_whether_warm_stays_indexed(service, indexed):
     assert service.rebuild("text") == (5 if indexed else 2)
 
 
+def test_what_becomes_cold_leaves_the_indexes(service, policies):
+    service.ingest([*drafts(3, 300), *drafts(2, 2)], wait_indexed=20)
+    run(service, policies, times=2)
+    service.process()
+    for index in ("text", "graph", "vectors"):
+        report = service.verify(index)
+        assert report.clean
+        assert report.indexed == 2
+
+
 def test_cold_wants_its_months(aged):
     service, _ = aged
     with pytest.raises(InvalidQuery) as caught:

@@ -66,7 +66,9 @@ class Build:
         """This generation answers from now on."""
         engine, pattern = self._family.engine, self._family.pattern(self.generation)
         engine.request("POST", f"/{pattern}/_refresh")
-        self._family.control.change(lambda state: State(self._mine(state).building or 0))
+        self._family.control.change(
+            lambda state: State(self._mine(state).building or 0, drops=state.drops)
+        )
         self._family.align()
 
     def give_up(self, *, keep: bool) -> None:
@@ -74,7 +76,7 @@ class Build:
 
         def left(state: State) -> State:
             mine = self._mine(state)
-            return replace(mine, builder="") if keep else State(mine.current)
+            return replace(mine, builder="") if keep else State(mine.current, drops=mine.drops)
 
         with suppress(AnalectError):  # it counts as abandoned after a while
             self._family.control.change(left)

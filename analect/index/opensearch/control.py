@@ -26,7 +26,7 @@ _BODY = {
 @dataclass(frozen=True, slots=True)
 class State:
     """``current`` answers; ``building`` is being filled by ``builder``, who raises ``beat`` now and
-    then and has put in everything up to ``reached``.
+    then and has put in everything up to ``reached``. ``drops`` counts the months that were dropped.
     """
 
     current: int
@@ -34,6 +34,7 @@ class State:
     builder: str = ""
     beat: int = 0
     reached: RecordId | None = None
+    drops: int = 0
     seen: tuple[int, int] = field(default=(0, 0), compare=False)
 
     @property
@@ -110,4 +111,5 @@ def _values(state: State) -> dict[str, Any]:
         "builder": state.builder,
         "beat": state.beat,
         "reached": state.reached,
+        "drops": state.drops,
     }

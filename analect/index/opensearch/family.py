@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -63,6 +64,7 @@ class Family:
         self._lock = Lock()
         self._fitting: set[int] = set()
         self._known: dict[str, float] = {}
+        self._drops = 0
         self._checked = False
         self._ready_until = 0.0
 
@@ -81,7 +83,12 @@ class Family:
     def state(self) -> State:
         """Which generations there are, for who writes."""
         self.check_server()
-        return self.control.read()
+        state = self.control.read()
+        with self._lock:
+            if state.drops != self._drops:  # whatever was known to be there may be gone
+                self._known.clear()
+                self._drops = state.drops
+        return state
 
     def check_server(self) -> None:
         """Once: whether the server has what it takes.
@@ -183,6 +190,17 @@ class Family:
             self.forget(name)
         with suppress(Refused):  # it may never have come to a template
             self.engine.request("DELETE", f"/_index_template/{self.alias}-{generation}")
+
+    def drop_month(self, month: str) -> bool:
+        """Remove ``YYYY-MM``, unless a generation is being filled."""
+        if self.state().building is not None:
+            return False
+        for name in [n for n in self.names() if n.endswith(f"-{month.replace('-', '.')}")]:
+            self.forget(name)
+        # A writer that took the month to be there made it again, without the alias: from here on
+        # everyone looks anew.
+        self.control.change(lambda state: replace(state, drops=state.drops + 1))
+        return True
 
     def forget(self, name: str) -> None:
         """Remove one index, if it is there."""

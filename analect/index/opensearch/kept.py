@@ -82,12 +82,9 @@ class Kept:
         if self._build is not None:
             self._build.reach(record_id)
 
-    def drop_month(self, month: str) -> None:
-        """Forget every record of ``YYYY-MM`` at once."""
-        ending = f"-{month.replace('-', '.')}"
-        for name in self._family.names():
-            if name.endswith(ending):
-                self._family.forget(name)
+    def drop_month(self, month: str) -> bool:
+        """Forget every record of ``YYYY-MM`` at once; not while a fresh index is being filled."""
+        return self._family.drop_month(month)
 
     def check(self) -> None:
         """Whether the server and the index are as they should be, and of this model."""

@@ -5,13 +5,14 @@ A run that broke off is finished by the next one before it plans anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from analect.lifecycle.places.place import Place
+from analect.lifecycle.retention.months import Months
 from analect.lifecycle.retention.plan import Line, Plan, Planner
 from analect.lifecycle.retention.policy import Policy
 from analect.lifecycle.retention.rules import Rules, rules_at
@@ -24,7 +25,7 @@ from analect.model.ids import Clock, Micros, RandomBytes, new_id
 from analect.store.alone import alone
 from analect.store.holds import Holds
 from analect.store.leaving import Leaving
-from analect.store.purging import purge_filed, purge_hot, same_holds
+from analect.store.purging import purge_filed, purge_hot, same_holds, unindex
 from analect.store.reports import Reports, keep_report
 from analect.store.tier_files import TierFiles
 
@@ -39,7 +40,8 @@ _ATTEMPTS = 3
 class Report:
     """What a run did. ``archived`` went from hot to warm, ``compressed`` from warm to cold,
     ``deleted`` is gone; ``held`` was due but for a legal hold. ``files_kept`` were taken out of the
-    tiers and stay because backups refer to them.
+    tiers and stay because backups refer to them. ``dropped``: by index, the months that left it
+    whole.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Report:
     bytes_freed: int = 0
     files_kept: int = 0
     lines: list[Line] = field(default_factory=list)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Retention:
@@ -68,9 +71,12 @@ class Retention:
         clock: Clock,
         random_bytes: RandomBytes,
         processors: Sequence[str] = (),
+        months: Months | None = None,
         step: Step = lambda _name: None,
     ) -> None:
-        """``processors`` hear of what is deleted; ``step`` is called between the steps."""
+        """``processors`` hear of what is deleted; ``months`` settles what whole months leave;
+        ``step`` is called between the steps.
+        """
         self._engine = engine
         self._files = TierFiles(engine)
         self._holds = Holds(engine)
@@ -78,6 +84,8 @@ class Retention:
         self._clock = clock
         self._random_bytes = random_bytes
         self._processors = processors
+        self._months = months
+        self._later: Collection[str] = months.names if months is not None else ()
         self._step = step
         tables = TierTables(self._files, place)
         self._planner = Planner(engine, tables)
@@ -88,6 +96,7 @@ class Retention:
             clock=clock,
             random_bytes=random_bytes,
             processors=processors,
+            later=self._later,
             step=step,
         )
         self._filer = Filer(self._mover, self._files, tables)
@@ -129,7 +138,10 @@ class Retention:
             # Files first: what is written to them in this run moves on in the next one.
             self._files_on(rules, lines, report, progress)
             self._hot_on(rules, lines, report, progress, plan.records)
-            self._summaries.refresh({line.month for line in lines}, self._clock())
+            touched = sorted({line.month for line in lines})
+            if self._months is not None:
+                report.dropped = self._months.settle(touched)
+            self._summaries.refresh(set(touched), self._clock())
             report.files_kept = len(self._mover.delete_retired())
             report.finished_at = self._clock()
             times = (report.started_at, report.finished_at)
@@ -179,7 +191,12 @@ class Retention:
         done, receipt = 0, self._receipt(line)
         while done < line.records:
             gone = purge_hot(
-                self._engine, leaving, self._processors, self._clock(), self._summaries.leave
+                self._engine,
+                leaving,
+                self._processors,
+                self._clock(),
+                self._summaries.leave,
+                later=self._later,
             )
             self._step("batch purged")
             done += gone
@@ -216,9 +233,10 @@ class Retention:
                 if not same_holds(connection, laid):  # noqa: B023  (called before the next turn)
                     return False
                 self._summaries.leave_counted(connection, filing.left)
+                now = self._clock()
+                unindex(connection, filing.unindexed, self._processors, now, self._later)
                 if gone:
-                    now = self._clock()
-                    purge_filed(connection, gone, self._processors, now)
+                    purge_filed(connection, gone, self._processors, now, self._later)
                     (line, *_) = [one for one in lines if one.to == "gone"]
                     receipt = self._receipt(line) | {"records": len(gone)}
                     keep_report(connection, "purge", "final", receipt, (rules.now, now))

@@ -34,10 +34,13 @@ class Deciding(Moving, Protocol):
 
 @dataclass(slots=True)
 class Filing:
-    """What became of a month: counts, and the ids that are gone."""
+    """What became of a month: counts, the ids that are gone, and those that were indexed until they
+    became cold.
+    """
 
     cooled: int = 0
     gone: list[RecordId] = field(default_factory=list)
+    unindexed: list[RecordId] = field(default_factory=list)
     left: dict[Key, Figures] = field(default_factory=dict)
     """Figures of what leaves the warm tier."""
     bytes_freed: int = 0
@@ -78,6 +81,8 @@ class Filer:
             done.gone += _ids(parts.get("gone", []))
             if tier == WARM:
                 cooling += parts.get(COLD, [])
+                if file.indexed:
+                    done.unindexed += _ids(parts.get(COLD, []))
                 _count(done, [*parts.get(COLD, []), *parts.get("gone", [])])
             if tier in parts:
                 groups = row_groups(together(parts[tier]))

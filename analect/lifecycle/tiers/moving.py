@@ -7,7 +7,7 @@ its object deleted. ``step`` is called between the steps, with the name of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,8 @@ class Moved:
 class Mover:
     """Writes files and lets them stand. Callers hold the lock of the one retention run.
 
-    ``processors`` hear of what becomes warm by a policy that does not keep it indexed.
+    ``processors`` hear of what becomes warm by a policy that does not keep it indexed, those of
+    ``later`` later (:mod:`analect.store.deferred`).
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Mover:
         clock: Clock,
         random_bytes: RandomBytes,
         processors: Sequence[str] = (),
+        later: Collection[str] = (),
         step: Step = lambda _name: None,
     ) -> None:
         self._engine = engine
@@ -103,6 +105,7 @@ class Mover:
         self._clock = clock
         self._random_bytes = random_bytes
         self._processors = processors
+        self._later = later
         self._step = step
 
     def settle(self) -> None:
@@ -249,7 +252,7 @@ class Mover:
         ids: list[RecordId] = [] if indexed else table.column("id").to_pylist()
 
         def within(connection: Connection) -> bool:
-            unindex(connection, ids, self._processors, self._clock())
+            unindex(connection, ids, self._processors, self._clock(), self._later)
             return True
 
         self.publish([filed], small, within)

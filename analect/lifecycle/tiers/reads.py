@@ -194,7 +194,7 @@ class TieredReads:
         """(id, content hash) of every record that the indexes keep, in the order of ids."""
         last = after
         warm = self._files.warm()
-        filed = iter(()) if warm is None else warm.hashes()
+        filed = iter(()) if warm is None else warm.hashes(after)
         for record_id, content_hash in merge(self._hot.hashes(after), filed):
             if last is None or record_id > last:
                 yield record_id, content_hash

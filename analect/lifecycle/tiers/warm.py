@@ -148,10 +148,14 @@ class WarmReads:
         table = part.rows(self._groups(file, part, where, span_of(where)), columns)
         return table.filter(pa.array(mask(table, where, rated)))
 
-    def hashes(self) -> Iterator[tuple[RecordId, bytes]]:
-        """(id, content hash) of what the indexes keep, in the order of ids."""
-        files = [file for file in self._files.standing(WARM) if file.indexed]
-        yield from heapq.merge(*(self._hashes(file) for file in files))
+    def hashes(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
+        """(id, content hash) of what the indexes keep, in the order of ids, behind ``after``."""
+        files = [
+            file
+            for file in self._files.standing(WARM)
+            if file.indexed and (after is None or file.last_id > after)
+        ]
+        yield from heapq.merge(*(self._hashes(file, after) for file in files))
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -280,16 +284,19 @@ class WarmReads:
                     place = ThreadPlace(at, -1 if turn is None else turn, record_id)
                     yield place, _Found(record_id, file.name, group, row)
 
-    def _hashes(self, file: TierFile) -> Iterator[tuple[RecordId, bytes]]:
+    def _hashes(self, file: TierFile, after: RecordId | None) -> Iterator[tuple[RecordId, bytes]]:
         part = self._shelf.part(file.name)
-        for group in range(part.groups):
+        ends = [*part.firsts[1:], None]
+        for group, end in enumerate(ends):
+            if after is not None and end is not None and end <= after:
+                continue
             table = part.rows([group], ["id", "content_hash"])
             pairs = zip(
                 table.column("id").to_pylist(),
                 table.column("content_hash").to_pylist(),
                 strict=True,
             )
-            yield from pairs
+            yield from (pair for pair in pairs if after is None or pair[0] > after)
 
 
 def _may_hold(file: TierFile, where: RecordFilter, span: Span) -> bool:
