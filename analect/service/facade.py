@@ -28,6 +28,7 @@ from analect.model.query import (
     Subgraph,
 )
 from analect.model.record import Draft, IngestResult, Json, Record
+from analect.service.drift import DriftWatch
 from analect.service.finding import wait_until
 from analect.service.intake import IntakeOptions
 from analect.service.older import OlderData
@@ -103,6 +104,11 @@ class AnalysisService:
     def cache(self) -> Cache:
         """Where answers are kept that took long: aggregates, never anyone's text."""
         return self._parts.cache
+
+    @property
+    def drift(self) -> DriftWatch:
+        """Compares a few records with the indexes now and then; one process of a store does."""
+        return self._parts.drift
 
     @property
     def clock(self) -> Clock:

@@ -110,7 +110,7 @@ class Upkeep:
         found: dict[str, list[RecordId]] = {"missing": [], "stale": [], "orphaned": []}
         counts = dict.fromkeys((*found, "truth", "indexed"), 0)
         examples: list[RecordId] = []
-        for kind, record_id in _differences(self._reads.hashes(), index.entries(), counts):
+        for kind, record_id in differences(self._reads.hashes(), index.entries(), counts):
             counts[kind] += 1
             if len(examples) < 20:
                 examples.append(record_id)
@@ -151,7 +151,7 @@ def _batches(ids: Iterator[RecordId]) -> Iterator[list[RecordId]]:
         yield batch
 
 
-def _differences(
+def differences(
     truth: Iterator[tuple[RecordId, bytes]],
     indexed: Iterator[tuple[RecordId, bytes]],
     counts: dict[str, int],

@@ -16,6 +16,7 @@ from analect.cache.cache import Cache
 from analect.cache.shared import open_shared
 from analect.index.catalog import Indexes
 from analect.index.opening import open_indexes
+from analect.index.protocols import Monthly
 from analect.lifecycle.backup.erased import ErasedList, open_missing
 from analect.lifecycle.backup.rings import mirror_all
 from analect.lifecycle.backup.shipping import Shipping
@@ -39,6 +40,7 @@ from analect.privacy.pseudonymise import Pseudonymiser
 from analect.privacy.randomness import BufferedRandom
 from analect.privacy.seal import Sealer
 from analect.service.concluding import Conclusions
+from analect.service.drift import DriftWatch, Truth
 from analect.service.finding import Finder
 from analect.service.intake import Intake
 from analect.service.older import OlderData
@@ -54,14 +56,17 @@ from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
 from analect.store.engine import is_postgres, open_engine
 from analect.store.erasure import PENDING, ErasureRows
+from analect.store.estimates import count_records
 from analect.store.feed import Beyond
 from analect.store.key_rows import SqlKeyRows
 from analect.store.leader import Announcer
 from analect.store.migrate import migrate
-from analect.store.outbox import Retry
+from analect.store.outbox import Depth, Retry
 from analect.store.reads import RecordReads
+from analect.store.sampling import place_by_chance
 from analect.store.shared_clock import SharedClock
 from analect.store.store import Store
+from analect.store.tier_files import TierFiles
 from analect.store.vault import VaultRows
 from analect.telemetry.metrics import Telemetry
 
@@ -93,6 +98,7 @@ class Parts:
     relations: Relations
     papers: Papers
     upkeep: Upkeep
+    drift: DriftWatch
     eraser: Eraser
     retaining: Retaining
     older: OlderData
@@ -142,6 +148,10 @@ class _Ground:
         """Those of ``ids`` that are stored, opened."""
         return self.opener.open(self.reads.get(ids))
 
+    def requeue(self, ids: Sequence[RecordId], names: Sequence[str]) -> int:
+        """Have records processed again by the processors of these names; how many entries."""
+        return self.store.outbox.requeue(ids, names, self.clock())
+
     def recent(self, where: RecordFilter, limit: int) -> list[Record]:
         """The newest in the hot tier, opened."""
         return self.opener.open(self.store.reads.list(where, PageRequest(limit)).items)
@@ -163,7 +173,8 @@ def wire(
     runner = _runner(ground, conclusions)
     upkeep = _upkeep(ground)
     eraser = _eraser(ground)
-    background = _background(ground, runner, upkeep, eraser)
+    drift = _drift(ground)
+    background = _background(ground, runner, upkeep, eraser, drift)
     shipping = shipping_of(
         settings, ground.engine, ground.keys, clock=ground.clock, random_bytes=random_bytes
     )
@@ -193,6 +204,7 @@ def wire(
         relations=Relations(ground.indexes),
         papers=_papers(ground),
         upkeep=upkeep,
+        drift=drift,
         eraser=eraser,
         retaining=retaining,
         older=_older(ground, intake, retaining),
@@ -270,14 +282,32 @@ def _announce(ground: _Ground, background: BackgroundProcessing, stack: ExitStac
 
 
 def _upkeep(ground: _Ground) -> Upkeep:
-    outbox = ground.store.outbox
     return Upkeep(
         indexes=ground.indexes,
         reads=ground.reads,
         feed=ground.store.feed,
         load=ground.load,
-        requeue=lambda ids, named: outbox.requeue(ids, named, ground.clock()),
+        requeue=ground.requeue,
     )
+
+
+def _drift(ground: _Ground) -> DriftWatch:
+    engine, outbox = ground.engine, ground.store.outbox
+
+    def records() -> int:
+        warm = (file.rows for file in TierFiles(engine).standing("warm") if file.indexed)
+        return count_records(engine) + sum(warm)
+
+    truth = Truth(
+        walk=ground.reads.hashes,
+        place=lambda: place_by_chance(engine, int.from_bytes(ground.random_bytes(8))),
+        records=records,
+        oldest=lambda name: outbox.depth().get(name, Depth()).oldest,
+        given_up=lambda name: {
+            one.record_id for one in outbox.quarantined(10_000) if one.processor == name
+        },
+    )
+    return DriftWatch(ground.indexes, truth, ground.telemetry.drift, ground.clock)
 
 
 def _eraser(ground: _Ground) -> Eraser:
@@ -300,6 +330,10 @@ def _retaining(ground: _Ground) -> Retaining:
         ground.engine,
         ground.pseudonymiser,
         processors=ground.names,
+        monthly={
+            name: index for name, index in ground.indexes.present() if isinstance(index, Monthly)
+        },
+        requeue=ground.requeue,
         expire_documents=lambda: ground.store.documents.expire(ground.clock()),
         clock=ground.clock,
         random_bytes=ground.random_bytes,
@@ -448,7 +482,7 @@ def _runner(ground: _Ground, conclusions: Conclusions) -> Runner:
 
 
 def _background(
-    ground: _Ground, runner: Runner, upkeep: Upkeep, eraser: Eraser
+    ground: _Ground, runner: Runner, upkeep: Upkeep, eraser: Eraser, drift: DriftWatch
 ) -> BackgroundProcessing:
     store, indexes, clock = ground.store, ground.indexes, ground.clock
 
@@ -465,6 +499,8 @@ def _background(
         clock.adjust()
         store.partitions.ensure_ahead(clock())
         store.documents.expire(clock())
+        if ground.settings.queue_url is None:  # else the dispatcher that leads looks
+            drift.look()
 
     return BackgroundProcessing(
         runner,

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from analect.model.ids import Clock, Micros
 from analect.telemetry.cache import CacheMetrics
+from analect.telemetry.drift import DriftMetrics
 from analect.telemetry.embedding import EmbeddingMetrics
 from analect.telemetry.engines import EngineMetrics
 from analect.telemetry.finding import FindingMetrics
@@ -37,6 +38,7 @@ class Telemetry:
         self.queue = QueueMetrics(self.registry)
         self.engines = EngineMetrics(self.registry)
         self.cache = CacheMetrics(self.registry)
+        self.drift = DriftMetrics(self.registry)
         self.embedding = EmbeddingMetrics(self.registry)
         self.finding = FindingMetrics(self.registry)
         self.tiers = TierMetrics(self.registry)

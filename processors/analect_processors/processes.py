@@ -27,6 +27,7 @@ from analect_processors.pool import supervise, taking
 from analect_processors.probe import Probe, listening
 from analect_processors.queues import JobQueues, connect
 from analect_processors.standing import standing
+from analect_processors.watching import watched
 from analect_processors.worker import EntryWorker, work
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,8 @@ def dispatch(settings: Settings, *, on_ready: OnReady) -> None:
     with _Process.started(settings, "dispatcher") as process:
         dispatcher = process.dispatcher()
         status = {"leads": lambda: dispatcher.leads}
-        with process.answering(status, on_ready), _stopped_by_signals(process.stop):
+        watching = watched(process.service.drift, lambda: dispatcher.leads, process.stop)
+        with process.answering(status, on_ready), _stopped_by_signals(process.stop), watching:
             dispatcher.run(process.stop)
 
 

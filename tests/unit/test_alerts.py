@@ -116,15 +116,10 @@ CASES: dict[str, tuple[Series, Series]] = {
     ),
     "AnalectIndexDrift": (
         {
-            'analect_index_records_count{index="text"}': "50000x100",
-            "analect_store_records_count{}": "100000x100",
-            'analect_outbox_pending_entries{processor="text"}': "0x100",
+            'analect_index_drift_records{index="text",difference="missing"}': "3x100",
+            'analect_index_drift_records{index="text",difference="stale"}': "0x100",
         },
-        {
-            'analect_index_records_count{index="text"}': "50000x100",
-            "analect_store_records_count{}": "100000x100",
-            'analect_outbox_pending_entries{processor="text"}': "9x100",
-        },
+        {'analect_index_drift_records{index="text",difference="missing"}': "0x100"},
     ),
     "AnalectQueueDown": (
         {"analect_queue_up_state{}": "0x60"},

@@ -202,14 +202,11 @@ def _processing(limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AnalectIndexDrift",
-            "abs((max by (namespace, app_kubernetes_io_instance, index) "
-            f"(analect_index_records_count{{@}}) - on {_MATCH} group_left () "
-            f"max {_STORE} (analect_store_records_count{{@}})) / on {_MATCH} group_left () "
-            f"(max {_STORE} (analect_store_records_count{{@}}) + 20000)) > 0.05 and on {_MATCH} "
-            f"(sum {_STORE} (analect_outbox_pending_entries{{@}}) == 0)",
+            "sum by (namespace, app_kubernetes_io_instance, index) "
+            "(analect_index_drift_records{@}) > 0",
             "1h",
             "warning",
-            "An index holds another number of records than the store, and nothing waits.",
+            "An index does not hold what the store holds, and it is not on its way either.",
         ),
         Alert(
             "AnalectQueueDown",
