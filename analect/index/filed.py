@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
 from analect.index.generations import Fixed, Generations, IndexFile
+from analect.index.progress import Progress
 from analect.model.ids import RecordId
 
 
@@ -53,6 +54,7 @@ class FiledIndex(Generic[F]):
     def __init__(self, folder: Path, name: str, open_file: Callable[[Path, bool], F]) -> None:
         self._files: Generations[F] | Fixed[F] = Generations(folder, name, open_file)
         self._filling = False
+        self._progress: Progress | None = None
 
     def delete(self, ids: Sequence[RecordId]) -> None:
         """Forget these records (absent ones are fine), and what only they were there for."""
@@ -76,24 +78,34 @@ class FiledIndex(Generic[F]):
         """
         if isinstance(self._files, Fixed):
             return  # nothing but what was put in is in fresh ones
-        with self._files.present() as old, self._files.rebuilding() as fresh:
+        with self._files.present() as old, self._files.rebuilding() as (fresh, _):
             fresh.copy_from(old)
             fresh.finish()
 
     @contextmanager
     def rebuilding(self) -> Iterator[Self]:
-        """A fresh index that replaces this one, in all processes, when the block ends well.
+        """A fresh index that replaces this one, in all processes, when the block ends well; what a
+        rebuild that was killed had put in is in it already.
 
         Raises:
             EngineUnavailable: it is being rebuilt already.
         """
         if isinstance(self._files, Fixed):
             raise TypeError("an index that is being built cannot be rebuilt")
-        with self._files.rebuilding() as file:
+        with self._files.rebuilding(resume=True) as (file, progress):
             fresh = copy(self)
-            vars(fresh).update(_files=Fixed(file), _filling=True)
+            vars(fresh).update(_files=Fixed(file), _filling=True, _progress=progress)
             yield fresh
             file.finish()
+
+    def reached(self) -> RecordId | None:
+        """Of a fresh index: everything up to this id is in already."""
+        return None if self._progress is None else self._progress.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh index: everything up to this id is in."""
+        if self._progress is not None:
+            self._progress.reach(record_id)
 
     def check(self) -> None:
         """Read everything.

@@ -4,7 +4,8 @@ Generation 7 of the index ``graph`` is every file called ``graph.7.*`` of a fold
 ``graph.current`` names the generation that answers (the first, when there is none) and is replaced
 atomically. While one is being built, ``graph.building`` names it and is locked by the process that
 builds; whoever writes meanwhile, in any process, writes to both. A lock that nobody holds means
-that the builder died: what it left is removed.
+that the builder died. What it left is removed, unless ``graph.7.reached`` says how far it came:
+then writes go on reaching it, for a day, and the next builder goes on from there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from pathlib import Path
 from threading import Lock, get_ident
 from typing import Generic, Protocol, TypeVar
 
+from analect.index.progress import Progress
 from analect.index.sqlite_file import translated
 from analect.model.errors import ConfigurationError, Corrupt, EngineUnavailable
+from analect.model.ids import RecordId
 
 
 class IndexFile(Protocol):
     """The files of one generation, opened."""
+
+    def check(self) -> None:
+        """Raise ``Corrupt`` or ``ConfigurationError`` if it cannot be used."""
+        ...
 
     def close(self) -> None:
         """Release them."""
@@ -36,6 +43,8 @@ T = TypeVar("T")
 
 _LOCK_SECONDS = 1.0
 """How long to wait while another process looks whether a lock is held."""
+ABANDONED_SECONDS = 24 * 3600.0
+"""For so long somebody may go on with what a dead builder left."""
 
 
 @dataclass(slots=True)
@@ -92,13 +101,16 @@ class Generations(Generic[F]):
                     with self._leased(number) as file:
                         done[number] = action(file, number != current)
                 except (Corrupt, ConfigurationError):
-                    if building is None or number != current:
+                    # That is what the new one is being built for, and one that nobody builds any
+                    # more is in nobody's way.
+                    if building is None or (number != current and not self._given_up(number)):
                         raise
-                    unusable.add(number)  # that is what the new one is being built for
+                    unusable.add(number)
 
     @contextmanager
-    def rebuilding(self) -> Iterator[F]:
-        """A fresh generation; leaving without an error switches to it, with one drops it.
+    def rebuilding(self, *, resume: bool = False) -> Iterator[tuple[F, Progress]]:
+        """A fresh generation, or with ``resume`` the one that a dead builder left, and the place
+        that was reached in it; leaving without an error switches to it, with one drops it.
 
         Raises:
             EngineUnavailable: one is being built already.
@@ -109,14 +121,15 @@ class Generations(Generic[F]):
         fresh = None
         try:
             with translated(self._name):
-                # Never used before: somebody may still hold open what an earlier build dropped.
-                fresh = max(self._newest() + 1, time.time_ns() // 1_000_000)
-                with self._lock:
-                    held = self._held[fresh] = _Held(self._open(self._stem(fresh), True))
-                os.pwrite(marker, str(fresh).encode(), 0)
-            yield held.file
+                fresh = self._taken_up(marker) if resume else None
+                if fresh is None:
+                    os.ftruncate(marker, 0)
+                    fresh = self._made(marker)
+                held, progress = self._held[fresh], self._progress(fresh)
+            yield held.file, progress
             with translated(self._name):
                 self._switch(fresh)
+                self._reached_file(fresh).unlink(missing_ok=True)
         except BaseException:
             if fresh is not None and not self._points_to(fresh):
                 self._drop(fresh)
@@ -128,6 +141,68 @@ class Generations(Generic[F]):
         for number in self._numbers():
             if number != fresh:
                 self._drop(number)
+
+    def _given_up(self, number: int) -> bool:
+        """Drop what a dead builder left; false when its builder lives."""
+        with translated(self._name):
+            descriptor = os.open(self._marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if not _locked(descriptor, fcntl.LOCK_EX):
+                    return False
+                if _is_at(descriptor, self._marker):
+                    self._marker.unlink()
+            finally:
+                os.close(descriptor)
+        if number != self._current():  # nor has its builder just finished
+            self._drop(number)
+        return True
+
+    def _made(self, marker: int) -> int:
+        """A generation that was never used before: somebody may still hold open what an earlier
+        build dropped.
+        """
+        number = max(self._newest() + 1, time.time_ns() // 1_000_000)
+        with self._lock:
+            self._held[number] = _Held(self._open(self._stem(number), True))
+        os.pwrite(marker, str(number).encode(), 0)
+        return number
+
+    def _taken_up(self, marker: int) -> int | None:
+        """The generation that a dead builder left, opened, if it can be gone on with."""
+        number = _number_in(marker)
+        if number is None or number == self._current() or not self._can_go_on(number):
+            return None
+        try:
+            with self._lock:
+                if number not in self._held:
+                    self._held[number] = _Held(self._open(self._stem(number), False))
+                self._held[number].file.check()
+        except (Corrupt, ConfigurationError):  # it was to be of another model, or broke
+            self._drop(number)
+            return None
+        return number
+
+    def _reached_file(self, number: int) -> Path:
+        return self._stem(number).with_name(f"{self._name}.{number}.reached")
+
+    def _progress(self, number: int) -> Progress:
+        """How far a generation is, in a file beside it."""
+        path = self._reached_file(number)
+
+        def note(record_id: RecordId | None) -> None:
+            with translated(self._name):
+                draft = path.with_name(f"{path.name}.new")
+                draft.write_text(record_id or "")
+                draft.replace(path)
+
+        return Progress(note, RecordId(path.read_text()) if path.exists() else None)
+
+    def _can_go_on(self, number: int) -> bool:
+        try:
+            written = self._reached_file(number).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return time.time() - written < ABANDONED_SECONDS
 
     def close(self) -> None:
         """Close every generation, those in use when they are given back."""
@@ -189,7 +264,6 @@ class Generations(Generic[F]):
         while True:
             descriptor = os.open(self._marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _locked(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, self._marker):
-                os.ftruncate(descriptor, 0)
                 return descriptor
             os.close(descriptor)
             if time.monotonic() > deadline:
@@ -197,16 +271,17 @@ class Generations(Generic[F]):
             time.sleep(0.01)
 
     def _building(self) -> int | None:
-        """The number of the generation that somebody is building."""
+        """The number of the generation that somebody is building, or may go on building."""
         with translated(self._name):
             try:
                 descriptor = os.open(self._marker, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
             try:
-                text = os.pread(descriptor, 20, 0).decode("ascii", "replace")
-                number = int(text) if text.isdecimal() else None
+                number = _number_in(descriptor)
                 if not _locked(descriptor, fcntl.LOCK_SH):
+                    return number
+                if number is not None and self._can_go_on(number):
                     return number
                 if _is_at(descriptor, self._marker):
                     self._marker.unlink(missing_ok=True)
@@ -287,6 +362,12 @@ class Fixed(Generic[F]):
     def write(self, action: Callable[[F, bool], T]) -> T:
         """On the one there is."""
         return action(self._file, False)
+
+
+def _number_in(descriptor: int) -> int | None:
+    """What a marker names."""
+    text = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+    return int(text) if text.isdecimal() else None
 
 
 def _locked(descriptor: int, kind: int) -> bool:

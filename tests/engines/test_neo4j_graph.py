@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
+from analect.index.neo4j import generations
 from analect.model.errors import ConfigurationError, EngineUnavailable, NotFound
 from analect.settings import Graph
 from analect.testing import graph
@@ -138,6 +141,51 @@ def test_what_a_builder_left_that_died_is_removed(neo4j, settings, index):
         prefix=f"{settings.name}.",
     )
     assert len(graphs) == 1
+
+
+_KILLED = """
+import sys
+from analect.index import progress
+from analect.settings import Graph
+from analect.testing import graph
+from tests.engines.graphs import graph_index
+
+progress.NOTED_SECONDS = 0.0
+url, password, name = sys.argv[1:]
+index = graph_index(Graph(url=url, password=password, name=name))
+with index.rebuilding() as fresh:
+    for n in range(0, 100_000, 25):
+        records = [graph.record(m, tags=("new",)) for m in range(n, n + 25)]
+        fresh.upsert(records)
+        fresh.reach(records[-1].facets.id)
+        print(n + 25, flush=True)
+"""
+
+
+def test_a_killed_rebuild_goes_on_where_it_was(neo4j, settings, index, monkeypatch):
+    monkeypatch.setattr(generations, "SILENT_MILLIS", 1_000)
+    index.upsert([graph.record(n, tags=("old",)) for n in (5, 6, 2000)])
+    command = [sys.executable, "-c", _KILLED, settings.url, neo4j.password, settings.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        for line in builder.stdout:
+            done = int(line)
+            if done >= 600:
+                break
+        builder.kill()
+    ask(neo4j, "MATCH (g:AnalectGraph {name: $name}) SET g.building_until = timestamp() - 1",
+        name=settings.name)  # fmt: skip
+    index.upsert([graph.record(5, tags=("meanwhile",), received_at=graph.LATER)])
+    index.delete([graph.record_id(6)])
+    assert index.top_tags(5) == [("meanwhile", 1), ("old", 1)]  # the old one answers
+    with index.rebuilding() as fresh:
+        assert fresh.reached() is not None
+        assert fresh.reached() >= graph.record_id(int(0.95 * done))
+        fresh.upsert([graph.record(n, tags=("new",)) for n in (5, 6, done, done + 1)])
+    there = [record_id for record_id, _ in index.entries()]
+    assert graph.record_id(6) not in there
+    assert len(there) >= done + 1
+    assert tags_of(index, 5) == {"meanwhile"}
+    assert orphans(neo4j, settings) == []
 
 
 def test_graphs_of_one_database_do_not_see_each_other(neo4j, index):

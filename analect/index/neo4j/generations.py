@@ -2,29 +2,37 @@
 
 The node ``AnalectGraph`` names the generation that answers and, while one is being built, that
 one: whoever writes meanwhile writes to both. The builder says every few seconds that it is alive,
-by the server's clock; when it falls silent, what it left is removed by the next one.
+by the server's clock, and how far it has come. When it falls silent, the next one goes on from
+there, within a day; until then writes go on reaching what it left.
 """
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from neo4j import Transaction
 
 from analect.index.neo4j.server import Again, Neo4jServer
-from analect.model.errors import AnalectError, EngineUnavailable
+from analect.index.progress import Progress, showing
+from analect.model.errors import AnalectError, EngineUnavailable, TransientError
+from analect.model.ids import RecordId
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_SILENT_MILLIS = 30_000
-_BEAT_SECONDS = 5.0
+SILENT_MILLIS = 15_000
+"""A builder that has said nothing for so long is gone."""
+_KEPT_MILLIS = 24 * 3_600_000
+"""For so long somebody may go on with what it left."""
+_BEAT_SECONDS = 3.0
+_LOOK_SECONDS = 0.5
 _DROPPED = 1000
 """Nodes deleted in one transaction."""
 _LOOKED_AT = 20
@@ -32,28 +40,32 @@ _LOOKED_AT = 20
 
 _STATE = (
     "MATCH (g:AnalectGraph {name: $name}) RETURN g.current AS current, g.newest AS newest, "
-    "CASE WHEN g.building_until > timestamp() THEN g.building END AS building"
+    f"CASE WHEN g.building_until + {_KEPT_MILLIS} > timestamp() THEN g.building END AS building"
 )
 _FIRST = "MERGE (g:AnalectGraph {name: $name}) ON CREATE SET g.current = 1, g.newest = 1"
 _BEGIN = (
-    "MATCH (g:AnalectGraph {name: $name}) SET g.newest = g.newest + 1 "
-    "WITH g WHERE g.building IS NULL OR g.building_until <= timestamp() "
-    "SET g.building = g.newest, g.building_until = timestamp() + $silent "
+    # First of all the lock: two that begin at once take turns.
+    "MATCH (g:AnalectGraph {name: $name}) SET g.newest = g.newest "
+    "WITH g, g.building_until AS until, "
+    f"CASE WHEN g.building_until + {_KEPT_MILLIS} > timestamp() THEN g.building END AS left "
+    "WHERE until IS NULL OR until <= timestamp() "
+    "SET g.newest = g.newest + CASE WHEN left IS NULL THEN 1 ELSE 0 END "
+    "SET g.building = coalesce(left, g.newest), g.builder = $builder, "
+    "g.reached = CASE WHEN left IS NULL THEN NULL ELSE g.reached END, "
+    "g.building_until = timestamp() + $silent "
+    "RETURN g.building AS number, g.reached AS reached"
+)
+_UNTIL = "MATCH (g:AnalectGraph {name: $name}) RETURN g.building_until AS number"
+_MINE = "MATCH (g:AnalectGraph {name: $name}) WHERE g.builder = $builder "
+_BEAT = _MINE + "SET g.building_until = timestamp() + $silent RETURN g.building AS number"
+_REACHED = (
+    _MINE + "SET g.building_until = timestamp() + $silent, g.reached = $reached "
     "RETURN g.building AS number"
 )
-_BEAT = (
-    "MATCH (g:AnalectGraph {name: $name}) WHERE g.building = $number "
-    "SET g.building_until = timestamp() + $silent RETURN g.building AS number"
-)
-_SWITCH = (
-    "MATCH (g:AnalectGraph {name: $name}) SET g.newest = g.newest "
-    "WITH g WHERE g.building = $number "
-    "SET g.current = $number REMOVE g.building, g.building_until RETURN g.current AS number"
-)
-_GIVE_UP = (
-    "MATCH (g:AnalectGraph {name: $name}) WHERE g.building = $number "
-    "REMOVE g.building, g.building_until RETURN $number AS number"
-)
+_REST = "REMOVE g.building, g.building_until, g.builder, g.reached RETURN g.current AS number"
+_SWITCH = _MINE + f"SET g.current = g.building {_REST}"
+_GIVE_UP = _MINE + _REST
+_LEAVE = _MINE + "SET g.building_until = timestamp() REMOVE g.builder RETURN g.building AS number"
 _DROP = (
     "MATCH (n:{label}) WHERE n.graph = $graph AND n.{key} > '' WITH n LIMIT $limit "
     "DETACH DELETE n RETURN count(*) AS gone"
@@ -79,9 +91,16 @@ class State:
 class Neo4jGenerations:
     """Those of the graph called ``name``."""
 
-    def __init__(self, server: Neo4jServer, name: str) -> None:
+    def __init__(
+        self,
+        server: Neo4jServer,
+        name: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._server = server
         self._name = name
+        self._pause = pause
 
     def graph(self, number: int) -> str:
         """What the nodes of a generation carry."""
@@ -125,29 +144,48 @@ class Neo4jGenerations:
             written |= found
 
     @contextmanager
-    def rebuilding(self) -> Iterator[str]:
-        """A fresh generation; leaving without an error switches to it, with one drops it.
+    def rebuilding(self) -> Iterator[tuple[str, Progress]]:
+        """A fresh generation, or the one that a dead builder left, and how far it is. Leaving
+        without an error switches to it; an error drops it, unless a retry may help: then the next
+        one goes on.
 
         Raises:
             EngineUnavailable: one is being built already, or this one was taken for dead.
         """
-        number = self._told(_BEGIN)
-        if number is None:
-            raise EngineUnavailable("the graph is being rebuilt already", retry_after=5.0)
-        stop = Event()
-        beating = Thread(target=self._beat, args=(number, stop), name="graph-build", daemon=True)
-        beating.start()
+        builder = uuid.uuid4().hex
+        number, reached = self._begin(builder)
+
+        def note(record_id: RecordId | None) -> None:
+            self._mine(_REACHED, builder, reached=record_id)
+
         try:
-            self.tidy()
-            yield self.graph(number)
-            self._switch(number)
-        except BaseException:
-            self._give_up(number)
+            with showing(lambda: self._told(_BEAT, builder), _BEAT_SECONDS, "graph"):
+                self.tidy()
+                yield self.graph(number), Progress(note, reached)
+            self._mine(_SWITCH, builder)
+        except BaseException as error:
+            self._give_up(builder, number, keep=isinstance(error, TransientError))
             raise
-        finally:
-            stop.set()
-            beating.join()
         self.tidy()
+
+    def _begin(self, builder: str) -> tuple[int, RecordId | None]:
+        """Begin, or go on when the one that builds stays silent."""
+
+        def work(transaction: Transaction) -> tuple[int, RecordId | None] | None:
+            transaction.run(_FIRST, name=self._name).consume()
+            found = transaction.run(
+                _BEGIN, name=self._name, builder=builder, silent=SILENT_MILLIS
+            ).single()
+            return None if found is None else (int(found["number"]), found["reached"])
+
+        said = self._told(_UNTIL)
+        while (begun := self._server.write(work)) is None:
+            if self._told(_UNTIL) != said:
+                raise EngineUnavailable("the graph is being rebuilt already", retry_after=5.0)
+            self._pause(_LOOK_SECONDS)
+        if begun[1] is not None:
+            log.info("rebuild goes on", index="graph", reached=begun[1])
+        return begun
 
     def tidy(self) -> None:
         """Remove what dead builders and late writers left in other generations."""
@@ -155,12 +193,6 @@ class Neo4jGenerations:
         for number in range(max(1, state.newest - _LOOKED_AT), state.newest + 1):
             if number not in state.numbers:
                 self._drop(self.graph(number))
-
-    def _switch(self, number: int) -> None:
-        if self._told(_SWITCH, number) is None:
-            raise EngineUnavailable(
-                "the build of the graph was silent for too long; run `analect rebuild graph` again"
-            )
 
     def _drop(self, graph: str) -> None:
         for label, key in _KEYS.items():
@@ -182,27 +214,30 @@ class Neo4jGenerations:
             transaction.run(_FIRST, name=self._name).consume()
         return State()
 
-    def _beat(self, number: int, stop: Event) -> None:
-        while not stop.wait(_BEAT_SECONDS):
-            try:
-                self._told(_BEAT, number)
-            except AnalectError as error:
-                log.warning("a build of the graph cannot say that it lives", code=error.code)
-
-    def _give_up(self, number: int) -> None:
+    def _give_up(self, builder: str, number: int, *, keep: bool) -> None:
         try:
-            self._told(_GIVE_UP, number)
-            self._drop(self.graph(number))
-        except AnalectError as error:  # the next builder tidies up
+            mine = self._told(_LEAVE if keep else _GIVE_UP, builder) is not None
+            if mine and not keep:
+                self._drop(self.graph(number))
+        except AnalectError as error:  # the next builder finds it
             log.warning("a failed build of the graph was left behind", code=error.code)
 
-    def _told(self, statement: str, number: int = 0) -> int | None:
+    def _mine(self, statement: str, builder: str, **more: Any) -> None:
+        """Raises:
+        EngineUnavailable: the build is another one's by now.
+        """
+        if self._told(statement, builder, **more) is None:
+            raise EngineUnavailable(
+                "the build of the graph was silent for so long that another one took it over: let "
+                "that one end, or run `analect rebuild graph` again"
+            )
+
+    def _told(self, statement: str, builder: str = "", **more: Any) -> int | None:
         def work(transaction: Transaction) -> int | None:
-            transaction.run(_FIRST, name=self._name).consume()
             found = transaction.run(
-                statement, name=self._name, number=number, silent=_SILENT_MILLIS
+                statement, name=self._name, builder=builder, silent=SILENT_MILLIS, **more
             ).single()
-            return None if found is None else int(found["number"])
+            return None if found is None or found["number"] is None else int(found["number"])
 
         return self._server.write(work)
 
@@ -230,6 +265,6 @@ class OneGeneration:
     def tidy(self) -> None:
         """There are no others."""
 
-    def rebuilding(self) -> AbstractContextManager[str]:
+    def rebuilding(self) -> AbstractContextManager[tuple[str, Progress]]:
         """It cannot be."""
         raise TypeError("an index that is being built cannot be rebuilt")

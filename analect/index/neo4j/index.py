@@ -15,6 +15,7 @@ from analect.index.neo4j import writing
 from analect.index.neo4j.generations import Neo4jGenerations, OneGeneration
 from analect.index.neo4j.reading import Neo4jReader
 from analect.index.neo4j.server import Neo4jServer
+from analect.index.progress import Progress
 from analect.index.protocols import GraphRecord, ItemFailure
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Subgraph
@@ -52,6 +53,7 @@ class Neo4jGraphIndex:
         self._graphs = Neo4jGenerations(self._server, settings.name)
         self._clock = clock
         self._filling = False
+        self._progress: Progress | None = None
 
     def upsert(self, records: Sequence[GraphRecord]) -> list[ItemFailure]:
         """Add or replace; none is ever refused."""
@@ -129,20 +131,31 @@ class Neo4jGraphIndex:
 
     @contextmanager
     def rebuilding(self) -> Iterator[Self]:
-        """A fresh graph that replaces this one, for all processes, when the block ends well.
+        """A fresh graph that replaces this one, for all processes, when the block ends well; what a
+        rebuild that was killed had put in is in it already.
 
         Raises:
             EngineUnavailable: it is being rebuilt already.
         """
-        with self._graphs.rebuilding() as graph:
+        with self._graphs.rebuilding() as (graph, progress):
             fresh = object.__new__(type(self))
             fresh._server = self._server
             fresh._graphs = OneGeneration(self._server, graph)
             fresh._clock = self._clock
             fresh._filling = True
+            fresh._progress = progress
             yield fresh
             now = self._clock()
             self._server.write(lambda transaction: writing.end_build(transaction, graph, now))
+
+    def reached(self) -> RecordId | None:
+        """Of a fresh graph: everything up to this id is in already."""
+        return None if self._progress is None else self._progress.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh graph: everything up to this id is in."""
+        if self._progress is not None:
+            self._progress.reach(record_id)
 
     def check(self) -> None:
         """See that the server answers and is new enough, and that its indexes are whole."""

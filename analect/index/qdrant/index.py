@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
 from qdrant_client import models
 
 from analect.index.facets import labels, wanted_labels
+from analect.index.progress import Progress, showing
 from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
 from analect.index.qdrant.server import QdrantServer
 from analect.index.qdrant.state import VECTOR, States
-from analect.model.errors import InvalidQuery
+from analect.model.errors import AnalectError, InvalidQuery, TransientError
 from analect.model.ids import Clock, RecordId
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
 
 _BATCH = 256
+_BEAT_SECONDS = 3.0
 _PAGE = 1000
 _TIES = 32
 """Of records as good as the last one asked for, how many more are put in order of id at first."""
@@ -33,12 +37,22 @@ class QdrantVectorIndex:
     The nearest are found by walking a graph (HNSW): nearly always the very nearest.
     """
 
-    def __init__(self, server: QdrantServer, clock: Clock, *, model: str, dimension: int) -> None:
+    def __init__(
+        self,
+        server: QdrantServer,
+        clock: Clock,
+        *,
+        model: str,
+        dimension: int,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._server = server
         self._clock = clock
         self._dimension = dimension
         self._states = States(server, clock, model, dimension)
+        self._pause = pause
         self._filling: int | None = None
+        self._progress: Progress | None = None
 
     def upsert(self, documents: Sequence[VectorDocument]) -> list[ItemFailure]:
         """Add or replace; refused is a vector of another length or with a number that is none."""
@@ -114,26 +128,43 @@ class QdrantVectorIndex:
 
     @contextmanager
     def rebuilding(self) -> Iterator[Self]:
-        """A fresh index that replaces this one, for all processes, when the block ends well.
+        """A fresh index that replaces this one, for all processes, when the block ends well; what a
+        rebuild that was killed had put in is in it already.
 
         Raises:
-            EngineUnavailable: it is being rebuilt already.
+            EngineUnavailable: it is being rebuilt already, or another one took this one over.
         """
         if self._filling is not None:
             raise TypeError("an index that is being built cannot be rebuilt")
-        number = self._states.begin()
+        builder = uuid.uuid4().hex
+        state = self._states.begin(builder, self._pause)
         fresh = object.__new__(type(self))
         fresh._server = self._server
         fresh._clock = self._clock
+        fresh._pause = self._pause
         fresh._dimension = self._dimension
         fresh._states = self._states
-        fresh._filling = number
+        fresh._filling = state.building
+        fresh._progress = Progress(
+            lambda reached: self._states.alive(builder, reached), state.reached
+        )
         try:
-            yield fresh
-            self._states.switch(number)
-        except BaseException:
-            self._states.give_up(number)
+            with showing(lambda: self._states.alive(builder), _BEAT_SECONDS, "vectors"):
+                yield fresh
+            self._states.switch(builder)
+        except BaseException as error:
+            with suppress(AnalectError):  # it counts as abandoned after a while
+                self._states.give_up(builder, keep=isinstance(error, TransientError))
             raise
+
+    def reached(self) -> RecordId | None:
+        """Of a fresh index: everything up to this id is in already."""
+        return None if self._progress is None else self._progress.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh index: everything up to this id is in."""
+        if self._progress is not None:
+            self._progress.reach(record_id)
 
     def check(self) -> None:
         """See that the server answers and that the index is of this model."""
@@ -148,8 +179,6 @@ class QdrantVectorIndex:
 
     def _put(self, documents: Sequence[VectorDocument]) -> None:
         ids = [one.facets.id for one in documents]
-        if self._filling is not None:
-            self._states.alive(self._filling)
         written: set[int] = set()
         # A build that begins in between is written to as well.
         while todo := set(self._numbers()) - written:
@@ -205,7 +234,7 @@ class QdrantVectorIndex:
     def _numbers(self) -> list[int]:
         if self._filling is not None:
             return [self._filling]
-        return self._states.read().numbers(self._clock())
+        return self._states.numbers()
 
     def _present(self) -> str:
         number = self._filling if self._filling is not None else self._states.read().current

@@ -7,8 +7,9 @@ that of a writer and a deleter, or a writer and a builder, the later one always 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from threading import Lock
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -19,11 +20,14 @@ from analect.model.errors import ConfigurationError, EngineUnavailable
 from analect.model.ids import Clock, Micros, RecordId
 
 VECTOR = "meaning"
-SILENT: Micros = 600 * 1_000_000
-"""A builder that has put nothing in for so long is taken for dead."""
+SILENT: Micros = 15 * 1_000_000
+"""A builder that has said nothing for so long is gone."""
+LEFT: Micros = 86_400 * 1_000_000
+"""For so long somebody may go on with what it left, and writes go on reaching that."""
 KEPT: Micros = 86_400 * 1_000_000
 """How long it is known that a record was deleted: longer than any writer is under way."""
 
+_LOOK_SECONDS = 0.5
 _POINT = str(uuid5(NAMESPACE_URL, "analect.dev/state"))
 _KEYWORDS = ("labels",)
 _NUMBERS = ("occurred_at",)
@@ -31,7 +35,10 @@ _NUMBERS = ("occurred_at",)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``model`` and ``dimension`` are those of the generation that answers."""
+    """``model`` and ``dimension`` are those of the generation that answers. ``building`` is filled
+    by ``builder``, who raises ``beat`` now and then and has put in everything up to ``reached``,
+    with vectors of ``building_model``.
+    """
 
     model: str
     dimension: int
@@ -39,12 +46,14 @@ class State:
     newest: int = 1
     building: int | None = None
     building_until: Micros = 0
+    building_model: str = ""
+    builder: str = ""
+    beat: int = 0
+    reached: RecordId | None = None
 
-    def numbers(self, now: Micros) -> list[int]:
-        """Those that are written to."""
-        if self.building is None or self.building_until < now:
-            return [self.current]
-        return [self.current, self.building]
+    def left(self, now: Micros) -> int | None:
+        """The generation that is being built, or that somebody may go on building."""
+        return self.building if self.building_until + LEFT >= now else None
 
 
 class States:
@@ -56,6 +65,7 @@ class States:
         self._model = model
         self._dimension = dimension
         self._known: set[str] = set()
+        self._building = Lock()
 
     def collection(self, number: int) -> str:
         """The name of a generation."""
@@ -83,61 +93,93 @@ class States:
             )
         return state
 
-    def begin(self) -> int:
-        """A fresh generation to fill.
+    def numbers(self) -> list[int]:
+        """Generations to write to.
+
+        Raises:
+            EngineUnavailable: one is being built with another model, and must not lack anything.
+        """
+        state, now = self.read(), self._clock()
+        left = state.left(now)
+        if left is not None and state.building_model != self._named:
+            if state.building_until >= now:
+                raise EngineUnavailable(
+                    "the vector index is being rebuilt with another model", retry_after=5.0
+                )
+            left = None  # nobody builds it any more
+        return [state.current] if left is None else [state.current, left]
+
+    def begin(self, builder: str, pause: Callable[[float], None]) -> State:
+        """A fresh generation to fill, or the one that a dead builder left.
 
         Raises:
             EngineUnavailable: one is being built already.
         """
-        state = self.read(any_model=True)
-        now = self._clock()
-        if state.building is not None and state.building_until >= now:
-            raise EngineUnavailable("the vector index is being rebuilt already", retry_after=5.0)
-        number = state.newest + 1
+        seen = self.read(any_model=True)
+        waited: Micros = 0
+        while seen.building_until >= self._clock() and waited < SILENT:
+            pause(_LOOK_SECONDS)
+            waited += int(_LOOK_SECONDS * 1_000_000)
+            if self.read(any_model=True) != seen:
+                raise EngineUnavailable(
+                    "the vector index is being rebuilt already", retry_after=5.0
+                )
+        left = seen.left(self._clock())
+        mine = replace(seen, building_until=self._clock() + SILENT, builder=builder)
+        if left is None or seen.building_model != self._named:
+            fresh = seen.newest + 1
+            mine = replace(mine, newest=fresh, building=fresh, reached=None)
+            mine = replace(mine, building_model=self._named)
         with self._server.asking() as client:
-            self.make(client, number)
-            self._save(
-                client,
-                replace(state, newest=number, building=number, building_until=now + SILENT),
-            )
+            self.make(client, mine.building or 0)
+            self._save(client, mine)
         self._drop_others()
-        return number
+        return mine
 
-    def alive(self, number: int) -> None:
-        """The builder of ``number`` is.
+    def alive(self, builder: str, reached: RecordId | None = None) -> None:
+        """``builder`` is, and perhaps has come further.
 
         Raises:
             EngineUnavailable: it was taken for dead, and another has begun.
         """
-        state = self.read(any_model=True)
-        if state.building != number:
-            raise EngineUnavailable(
-                "the build of the vector index was silent for too long; run "
-                "`analect rebuild vectors` again"
-            )
-        now = self._clock()
-        if state.building_until < now + SILENT // 2:
+        with self._building:
+            state = self._of(builder)
+            state = replace(state, building_until=self._clock() + SILENT, beat=state.beat + 1)
+            if reached is not None:
+                state = replace(state, reached=reached)
             with self._server.asking() as client:
-                self._save(client, replace(state, building_until=now + SILENT))
+                self._save(client, state)
 
-    def switch(self, number: int) -> None:
-        """``number`` answers from now on."""
-        self.alive(number)
-        state = self.read(any_model=True)
-        done = replace(
-            state, model=self._model, dimension=self._dimension, current=number, building=None
-        )
+    def switch(self, builder: str) -> None:
+        """What ``builder`` filled answers from now on."""
+        state = self._of(builder)
+        done = State(self._model, self._dimension, state.building or 0, state.newest)
         with self._server.asking() as client:
             self._save(client, done)
         self._drop_others()
 
-    def give_up(self, number: int) -> None:
-        """``number`` will not be filled."""
-        state = self.read(any_model=True)
-        if state.building == number:
-            with self._server.asking() as client:
-                self._save(client, replace(state, building=None))
+    def give_up(self, builder: str, *, keep: bool) -> None:
+        """Leave what ``builder`` filled to the next one, or drop it."""
+        state = self._of(builder)
+        left = replace(state, building_until=self._clock() - 1, builder="")
+        if not keep:
+            left = replace(left, building=None, building_until=0, reached=None)
+        with self._server.asking() as client:
+            self._save(client, left)
         self._drop_others()
+
+    def _of(self, builder: str) -> State:
+        state = self.read(any_model=True)
+        if state.building is None or state.builder != builder:
+            raise EngineUnavailable(
+                "the build of the vector index was silent for so long that another one took it "
+                "over: let that one end, or run `analect rebuild vectors` again"
+            )
+        return state
+
+    @property
+    def _named(self) -> str:
+        return f"{self._model} {self._dimension}"
 
     def forget(self, ids: Sequence[RecordId], now: Micros) -> None:
         """Note that these records are deleted, and no more what was deleted long ago."""
@@ -195,7 +237,7 @@ class States:
 
     def _drop_others(self) -> None:
         state = self.read(any_model=True)
-        kept = {self.collection(number) for number in (state.current, state.building) if number}
+        kept = {self.collection(one) for one in (state.current, state.left(self._clock())) if one}
         prefix = f"{self._server.prefix}-vectors-"
         with self._server.asking() as client:
             for each in client.get_collections().collections:

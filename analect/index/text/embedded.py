@@ -11,6 +11,7 @@ from threading import Lock
 
 import structlog
 
+from analect.index.progress import Progress
 from analect.index.protocols import IndexHit, ItemFailure, TextDocument
 from analect.index.text.database import connect, create, transaction, translated
 from analect.index.text.expression import parse
@@ -60,6 +61,7 @@ class EmbeddedTextIndex:
         self._file: IndexFile | None = None
         self._fresh_name = ""
         self._fresh: IndexFile | None = None
+        self._progress: Progress | None = None
 
     def upsert(self, documents: Sequence[TextDocument]) -> list[ItemFailure]:
         """Add or replace. What is there already in the same words costs nothing.
@@ -94,6 +96,7 @@ class EmbeddedTextIndex:
         Raises:
             EngineUnavailable: a reader kept the log; purge again.
         """
+        self._folder.give_up()  # what nobody fills any more is not worth purging
         connection = connect(self._usable().path, cache_kib=WRITER_CACHE_KIB)
         try:
             with translated():
@@ -138,6 +141,15 @@ class EmbeddedTextIndex:
             yield from ((id_text(raw), content_hash) for raw, content_hash in page)
             last = page[-1][0]
 
+    def reached(self) -> RecordId | None:
+        """Of a fresh index: everything up to this id is in already."""
+        return None if self._progress is None else self._progress.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh index: everything up to this id is in."""
+        if self._progress is not None:
+            self._progress.reach(record_id)
+
     def check(self) -> None:
         """Look through the whole file (half a second a gigabyte when it is in memory).
 
@@ -160,15 +172,19 @@ class EmbeddedTextIndex:
     def rebuilding(self) -> Iterator[EmbeddedTextIndex]:
         """A fresh index to fill. The old one answers and is written until the block ends, and what
         is written to it by any process goes to the fresh one too, where it counts as newer than
-        what the block puts in. An unusable old one is no obstacle.
+        what the block puts in. An unusable old one is no obstacle. What a rebuild that was killed
+        had put in is in it already.
 
         Raises:
             Conflict: another rebuild is under way.
         """
-        with self._folder.rebuilding() as announce:
-            name = self._folder.fresh_name()
-            create(self._folder.path / name)
+        with self._folder.rebuilding() as (announce, left):
+            name = self._gone_on_with(left)
+            if name is None:
+                name = self._folder.fresh_name()
+                create(self._folder.path / name)
             fresh = EmbeddedTextIndex(self._folder.path, ranked=self._ranked, filling=name)
+            fresh._progress = self._folder.progress(name)
             try:
                 announce(name)
                 with self._held():  # writers that began before the announcement have ended
@@ -181,6 +197,7 @@ class EmbeddedTextIndex:
                 raise
             fresh.close()
         self._folder.drop_others(name)
+        self._folder.done(name)
         log.info("text index rebuilt", records=self.count())
 
     def close(self) -> None:
@@ -190,6 +207,17 @@ class EmbeddedTextIndex:
         for file in files:
             if file is not None:
                 file.close()
+
+    def _gone_on_with(self, left: str | None) -> str | None:
+        """A file that was left, if this release can fill it."""
+        if left is None:
+            return None
+        try:
+            connect(self._folder.path / left, cache_kib=64).close()
+        except (Corrupt, ConfigurationError):
+            self._folder.drop(left)
+            return None
+        return left
 
     def _take_over(self, fresh: EmbeddedTextIndex, name: str) -> None:
         """Put a filled file in the place of the old one: prepared at leisure, switched at once."""
@@ -253,8 +281,14 @@ class EmbeddedTextIndex:
             fresh = self._fresh
         if stale is not None:
             stale.close()
-        with fresh.writing() as connection, transaction(connection):
-            change(connection, Purpose.MEANWHILE)
+        try:
+            with fresh.writing() as connection, transaction(connection):
+                change(connection, Purpose.MEANWHILE)
+        except (Corrupt, ConfigurationError, EngineUnavailable):
+            # What nobody fills any more is in nobody's way: another release may have begun it.
+            if not self._folder.give_up():
+                raise
+            return False
         return True
 
     @contextmanager

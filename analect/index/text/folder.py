@@ -3,7 +3,9 @@
 ``text.current`` names the file in use and is replaced in one step, so every process sees the old
 file or the new one. A new file has a new name, because SQLite finds a file's log by its name.
 While a rebuild runs, ``text.rebuild`` names the fresh file and is locked by the process that fills
-it; a lock dies with its process, so a rebuild that was killed misleads nobody.
+it; a lock dies with its process. What a rebuild that was killed has left is gone on with by the next
+one, where a file beside it says how far it was: for a day, and only while the machine has not been
+started anew, for the fresh file is filled without waiting for the disk. Until then it is written to.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from typing import TextIO
 
 import structlog
 
+from analect.index.progress import Progress
 from analect.model.errors import Conflict, Corrupt, EngineUnavailable
+from analect.model.ids import RecordId
 
 log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"text-(\d+)\.db")
-_SUFFIXES = ("", "-wal", "-shm", "-journal")
+_SUFFIXES = ("", "-wal", "-shm", "-journal", ".reached")
+ABANDONED_SECONDS = 24 * 3600.0
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Folder:
@@ -116,8 +122,9 @@ class Folder:
             yield
 
     @contextmanager
-    def rebuilding(self) -> Iterator[Callable[[str], None]]:
-        """Hold the right to rebuild; gives the call that tells every writer which file is filled.
+    def rebuilding(self) -> Iterator[tuple[Callable[[str], None], str | None]]:
+        """Hold the right to rebuild; gives the call that tells every writer which file is filled,
+        and the name of the file that one which was killed has left.
 
         Raises:
             Conflict: another rebuild is under way.
@@ -127,19 +134,21 @@ class Folder:
         with self._marker.open("a+", encoding="ascii") as file:
             if not _taken(file):
                 raise Conflict("the text index is being rebuilt already: wait for it to end")
-            file.truncate(0)
+            file.seek(0)
+            left = self._left(file.read())
 
             def announce(name: str) -> None:
+                file.truncate(0)
                 file.write(name)
                 file.flush()
 
             try:
-                yield announce
+                yield announce, left
             finally:
                 file.truncate(0)
 
     def announced(self) -> str | None:
-        """The file that is being filled now, if any."""
+        """The file that is being filled now, or that somebody may go on filling, if any."""
         try:
             with self._marker.open("r", encoding="ascii") as file:
                 name = file.read()
@@ -149,9 +158,70 @@ class Folder:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return name
-                return None  # nobody holds it: that rebuild is dead
+                return self._left(name)
         except FileNotFoundError:
             return None
+
+    def give_up(self) -> bool:
+        """Drop what a rebuild that was killed has left; false when one is under way."""
+        try:
+            with self._marker.open("r+", encoding="ascii") as file:
+                if not _taken(file):
+                    return False
+                name = file.read()
+                file.truncate(0)
+        except FileNotFoundError:
+            return True
+        if _NAME.fullmatch(name) and not self._in_use(name):
+            self.drop(name)
+        return True
+
+    def done(self, name: str) -> None:
+        """A file that is in use is not being filled any more."""
+        self._reached(name).unlink(missing_ok=True)
+
+    def progress(self, name: str) -> Progress:
+        """How far a fresh file is, noted beside it."""
+        path = self._reached(name)
+
+        def note(record_id: RecordId | None) -> None:
+            draft = path.with_name("text.reached")
+            try:
+                draft.write_text(f"{_BOOT.read_text().strip()} {record_id}")
+                draft.replace(path)
+            except OSError as error:
+                raise EngineUnavailable("the text index's folder cannot be written") from error
+
+        _, place = self._noted(name)
+        return Progress(note, place)
+
+    def _left(self, name: str) -> str | None:
+        """``name``, if it can be gone on with."""
+        if not _NAME.fullmatch(name) or not (self.path / name).exists() or self._in_use(name):
+            return None
+        boot, _ = self._noted(name)
+        try:
+            same = boot == _BOOT.read_text().strip()
+            written = self._reached(name).stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return name if same and time.time() - written < ABANDONED_SECONDS else None
+
+    def _in_use(self, name: str) -> bool:
+        try:
+            return name == self.current()
+        except Corrupt:
+            return False
+
+    def _noted(self, name: str) -> tuple[str, RecordId | None]:
+        try:
+            boot, place = self._reached(name).read_text().split()
+        except FileNotFoundError:
+            return "", None
+        return boot, RecordId(place)
+
+    def _reached(self, name: str) -> Path:
+        return self.path / f"{name}.reached"
 
 
 def _taken(file: TextIO) -> bool:

@@ -1,0 +1,68 @@
+"""How a process that fills a fresh index shows that it lives, and how far it is.
+
+When it was killed, what it put in stays, writes go on reaching it, and the next one goes on from
+the place that was written down last.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from analect.model.errors import AnalectError
+from analect.model.ids import RecordId
+
+log = structlog.get_logger(__name__)
+
+NOTED_SECONDS = 1.0
+"""How often the place that was reached is written down."""
+
+
+class Progress:
+    """The place that was reached. ``note`` writes it down; what it raises ends the build."""
+
+    def __init__(
+        self, note: Callable[[RecordId | None], object], reached: RecordId | None = None
+    ) -> None:
+        self._note = note
+        self._reached = reached
+        self._noted: float | None = None
+
+    def reached(self) -> RecordId | None:
+        """Everything up to here is in."""
+        return self._reached
+
+    def reach(self, record_id: RecordId) -> None:
+        """Everything up to here is in now; written down once a second."""
+        self._reached = record_id
+        now = time.monotonic()
+        if self._noted is None or now - self._noted >= NOTED_SECONDS:
+            self._noted = now
+            self._note(record_id)
+
+
+@contextmanager
+def showing(show: Callable[[], object], seconds: float, index: str) -> Iterator[None]:
+    """Within the block, a thread calls ``show`` every so many seconds. Its errors are no one's: who
+    builds meets them itself.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            try:
+                show()
+            except AnalectError as error:
+                log.warning("a rebuild cannot show that it goes on", index=index, code=error.code)
+
+    thread = threading.Thread(target=beat, name=f"{index}-build", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
