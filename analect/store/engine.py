@@ -38,6 +38,10 @@ BUSY_TIMEOUT_MS = 10_000
 CACHE_KIB = 16_384
 """SQLite page cache of one connection."""
 CONNECT_TIMEOUT_S = 5
+IDLE_SECONDS = 120.0
+"""How long Postgres lets a transaction stand open in which nothing is asked: a process that was
+frozen in one would hold its locks, and the change feed of everyone, until it wakes.
+"""
 WAL_KEEP_BYTES = 64 * 1024 * 1024
 """A WAL file that grew beyond this is cut back when it restarts."""
 
@@ -51,11 +55,11 @@ _BEGIN = "analect_begin"
 _WRITER = "analect_writer"
 
 
-def open_engine(url: str, *, pool_size: int = 8) -> Engine:
+def open_engine(url: str, *, pool_size: int = 8, idle_seconds: float = IDLE_SECONDS) -> Engine:
     """Connect lazily to ``sqlite:///path`` or ``postgresql://...`` (psycopg 3).
 
     At most ``pool_size`` connections are kept and twice as many opened. The SQLite file's folder
-    is made when absent.
+    is made when absent. ``idle_seconds``: see :data:`IDLE_SECONDS`.
 
     Raises:
         ConfigurationError: the URL is not one of these, the folder cannot be made, or the Postgres
@@ -75,7 +79,7 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         _add_writer(engine, create_engine(parsed, **{**shared, "pool_size": 1, "max_overflow": 0}))
         return engine
     try:
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "analect"},
@@ -86,6 +90,8 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
             "Postgres needs the psycopg driver: pip install 'analect[postgres]'",
             field="database_url",
         ) from error
+    _limit_postgres(engine, idle_seconds)
+    return engine
 
 
 def _make_folder(folder: Path) -> None:
@@ -218,6 +224,16 @@ def _wrong_url() -> ConfigurationError:
         "database_url must look like sqlite:///folder/file.db or postgresql://user@host/name",
         field="database_url",
     )
+
+
+def _limit_postgres(engine: Engine, idle_seconds: float) -> None:
+    """Nobody holds what others wait for and does nothing."""
+
+    @event.listens_for(engine, "connect")
+    def configure(driver: Any, _record: Any) -> None:
+        driver.autocommit = True
+        driver.execute(f"SET idle_in_transaction_session_timeout = {round(idle_seconds * 1000)}")
+        driver.autocommit = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,18 @@ _CHANNEL = "analect_outbox"
 _LOCK = 0x616E616C656374  # "analect"; advisory locks are a database's own
 
 
+SILENT_SECONDS = 30.0
+"""A leader that asks the database nothing for so long was frozen: Postgres ends its session."""
+_END_SILENT = (
+    "SELECT set_config('idle_session_timeout', %s, false) "
+    "WHERE current_setting('idle_session_timeout', true) IS NOT NULL"  # since Postgres 14
+)
+
+
 class Leadership:
     """A session that tries to be the only one; whoever loses the session is no leader any more."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, silent_seconds: float = SILENT_SECONDS) -> None:
         """Nothing is asked of the database yet.
 
         Raises:
@@ -37,6 +45,7 @@ class Leadership:
                 field="database_url",
             )
         self._engine = engine
+        self._silent = f"{round(silent_seconds * 1000)}ms"
         self._connection: Connection | None = None
         self._leads = False
 
@@ -90,6 +99,7 @@ class Leadership:
         driver = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
         if not driver.autocommit:
             driver.autocommit = True
+            driver.execute(_END_SILENT, (self._silent,))
         return driver
 
 
