@@ -64,6 +64,7 @@ class _Samples:
 
     done: deque[tuple[int, Counter[str]]] = field(default_factory=lambda: deque(maxlen=_KEPT))
     suspicion: _Suspicion | None = None
+    drifts: bool = False
 
 
 class DriftWatch:
@@ -136,8 +137,9 @@ class DriftWatch:
         whole = max(self._truth.records(), newest)
         if newest == whole or not compared:
             compared, drift = newest, differing
-        scale = max(1.0, whole / compared) if compared else 1.0
+        scale = whole / compared if compared else 1.0
         told = {kind: round(drift[kind] * scale) for kind in KINDS}
         self._metrics.found(name, compared, told)
-        if any(told.values()):
+        if any(told.values()) and not samples.drifts:
             log.warning("index drifts", index=name, **told)
+        samples.drifts = any(told.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from analect.cache.cache import Cache
 from analect.index.protocols import Monthly
 from analect.lifecycle.retention.loading import load_policies
 from analect.lifecycle.retention.policy import Policy, Selector
@@ -17,8 +18,10 @@ from analect.model.errors import InvalidInput
 from analect.model.ids import Clock, RandomBytes
 from analect.model.record import Record
 from analect.privacy.pseudonymise import Pseudonymiser
+from analect.service.summing import KEPT_AS, Asked, Figures, KeptSummaries
 from analect.settings import Settings
 from analect.store.choosing import Choice
+from analect.store.aggregates import any_figures
 from analect.store.holds import Hold, Holds
 from analect.store.reports import Reports
 from analect.store.tier_files import TierFiles
@@ -55,6 +58,7 @@ class Retaining:
         monthly: Mapping[str, Monthly],
         requeue: Requeue,
         expire_documents: Callable[[], int],
+        cache: Cache,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -70,6 +74,7 @@ class Retaining:
         self._holds = Holds(engine)
         self._reports = Reports(engine)
         self._files = TierFiles(engine)
+        self._summaries = KeptSummaries(cache, self._summed, warm=any_figures(engine))
 
     def policies(self, paths: Sequence[Path] = ()) -> tuple[Policy, ...]:
         """The policies of these files, else of the settings, else the shipped one.
@@ -87,7 +92,9 @@ class Retaining:
 
     def run(self, policies: Sequence[Policy], progress: Progress) -> Report:
         """Do it."""
-        return self._retention().run(self._stored(policies), progress)
+        report = self._retention().run(self._stored(policies), progress)
+        self._summaries.changed()
+        return report
 
     def archive(self, policies: Sequence[Policy], progress: Progress) -> Archived:
         """The daily job: :meth:`run`, expired documents, summaries, a check of the files.
@@ -106,26 +113,24 @@ class Retaining:
             clock=self._clock,
             random_bytes=self._random_bytes,
         )
-        return archiver.run(self._stored(policies), progress)
+        archived = archiver.run(self._stored(policies), progress)
+        self._summaries.changed()
+        return archived
 
     def summaries(
         self, family: str, first: str, last: str, *, by_year: bool = False
     ) -> list[dict[str, Any]]:
         """Monthly or yearly figures of a family (``interactions``, ``queries``, ``content``,
-        ``performance``, ``business``, ``sessions``) from month to month, ``YYYY-MM``.
+        ``performance``, ``business``, ``sessions``) from month to month, ``YYYY-MM``. They are
+        kept for a while, until a run counts them again.
 
         Raises:
             InvalidInput: there is no such family.
         """
         need_archive()
-        from analect.lifecycle.retention.summaries import Summaries
-        from analect.lifecycle.tiers.summing import FAMILIES
-        from analect.lifecycle.tiers.tables import TierTables
-
-        if family not in FAMILIES:
-            raise InvalidInput(f"family must be one of {', '.join(FAMILIES)}", field="family")
-        tables = TierTables(self._files, tiers_place(self._settings))
-        return Summaries(self._engine, tables).of(family, first, last, by_year=by_year)
+        if family not in KEPT_AS:
+            raise InvalidInput(f"family must be one of {', '.join(KEPT_AS)}", field="family")
+        return self._summaries.of(family, first, last, by_year=by_year)
 
     def explain(self, record: Record, policies: Sequence[Policy]) -> Explanation:
         """Why a record is in its tier, and when it moves next."""
@@ -188,6 +193,14 @@ class Retaining:
             NotFound: there is none of this name.
         """
         self._holds.release(name)
+
+    def _summed(self, asked: Asked) -> Figures:
+        from analect.lifecycle.retention.summaries import Summaries
+        from analect.lifecycle.tiers.tables import TierTables
+
+        tables = TierTables(self._files, tiers_place(self._settings))
+        family, first, last, by_year = asked
+        return Summaries(self._engine, tables).of(family, first, last, by_year=by_year)
 
     def _retention(self) -> Retention:
         need_archive()

@@ -190,7 +190,8 @@ def wire(
         clock=ground.clock,
     )
     telemetry.store.watch(status.look, ground.names)
-    retaining = _retaining(ground)
+    cache = _cache(settings, stack, telemetry)
+    retaining = _retaining(ground, cache)
     telemetry.tiers.watch(retaining.look)
     intake = _intake(ground)
     return Parts(
@@ -216,7 +217,7 @@ def wire(
         shipping=shipping,
         telemetry=telemetry,
         status=status,
-        cache=_cache(settings, stack, telemetry),
+        cache=cache,
         clock=ground.clock,
     )
 
@@ -324,7 +325,7 @@ def _eraser(ground: _Ground) -> Eraser:
     )
 
 
-def _retaining(ground: _Ground) -> Retaining:
+def _retaining(ground: _Ground, cache: Cache) -> Retaining:
     return Retaining(
         ground.settings,
         ground.engine,
@@ -335,6 +336,7 @@ def _retaining(ground: _Ground) -> Retaining:
         },
         requeue=ground.requeue,
         expire_documents=lambda: ground.store.documents.expire(ground.clock()),
+        cache=cache,
         clock=ground.clock,
         random_bytes=ground.random_bytes,
     )

@@ -95,6 +95,12 @@ def outdate(engine: Engine, months: Collection[str]) -> None:
             connection.execute(stale.values(computed_at=0))
 
 
+def any_figures(engine: Engine) -> bool:
+    """Whether there are any."""
+    with read_transaction(engine) as connection:
+        return connection.execute(select(_C.month).limit(1)).first() is not None
+
+
 def _is(key: Key) -> tuple[Any, ...]:
     return _C.family == key[0], _C.month == key[1], _C.grouped_by == key[2]
 

@@ -152,3 +152,20 @@ def test_who_is_erased_while_the_records_come_does_not_come_back(service, neo4j,
     assert len(subjects) == 2
     assert [receipt.target] not in subjects
     assert orphans(neo4j, graph) == []
+
+
+def test_what_a_sleeping_worker_brings_after_an_erasure_does_not_come_back(service, monkeypatch):
+    (kept,) = service.ingest([draft(1, "other")], wait_indexed=PATIENCE).ids
+    index = service._parts.indexes.named("graph")
+    late = []
+    upsert = type(index).upsert
+    monkeypatch.setattr(type(index), "upsert", lambda _self, records: late.extend(records) or [])
+    (erased,) = service.ingest([draft(2, "gone")], wait_indexed=PATIENCE).ids
+    monkeypatch.undo()
+    assert [one.facets.id for one in late] == [erased]
+    service.erase("subject", "gone")
+    assert upsert(index, late) == []
+    report = service.verify("graph")
+    assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
+    assert [id_ for id_, _ in index.entries()] == [kept]
+    assert wait_until(lambda: service.erasures()[0].state == "final", PATIENCE)

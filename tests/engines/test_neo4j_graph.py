@@ -229,6 +229,15 @@ def test_what_is_wrong_with_the_address_is_said(neo4j, settings, tmp_path):
         index.check()
 
 
+def test_the_address_of_a_cluster_leads_to_a_single_server_too(settings):
+    routed = settings.model_copy(update={"url": settings.url.replace("bolt://", "neo4j://")})
+    with closing(graph_index(routed)) as index:
+        index.upsert([graph.record(n, tags=("routed",)) for n in range(3)])
+        index.delete([graph.record_id(0)])
+        assert index.top_tags(5) == [("routed", 2)]
+        index.check()
+
+
 def test_a_password_comes_from_a_file_too(neo4j, settings, tmp_path):
     path = tmp_path / "password"
     path.write_text(f"{neo4j.password}\n")

@@ -91,34 +91,33 @@ def test_it_is_killed_while_records_flow(service, opensearch):
     assert hybrid.items[0].record.input == f"quince number{had}"
 
 
-def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch):
+@pytest.mark.parametrize("name", ["text", "vectors"])
+def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch, name):
     """A worker holds a record, sleeps beyond all patience, and writes it when it is erased."""
     kept = service.ingest([Draft(input="quince kept", subject="other")]).ids
     settle(service)
-    text = service._parts.indexes.named("text")
+    index = service._parts.indexes.named(name)
     late: list[object] = []
-    upsert = type(text).upsert
+    upsert = type(index).upsert
 
     def slow(self, documents) -> list[ItemFailure]:
         late.extend(documents)
         return []
 
-    monkeypatch.setattr(type(text), "upsert", slow)
+    monkeypatch.setattr(type(index), "upsert", slow)
     service.ingest([Draft(input="quince erased", subject="gone")])
     settle(service)
     monkeypatch.undo()
     assert len(late) == 1
     receipt = service.erase("subject", "gone")
-    assert upsert(text, late) == []  # now it wakes up
+    assert upsert(index, late) == []  # now it wakes up
     if receipt.state != "final":
         assert wait_until(lambda: service.erasures()[0].state == "final", WAIT)
-    report = service.verify("text")
+    report = service.verify(name)
     assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
+    request = SearchRequest("quince", mode="text" if name == "text" else "semantic")
     assert wait_until(
-        lambda: (
-            [hit.record.id for hit in service.search(SearchRequest("quince")).items] == list(kept)
-        ),
-        WAIT,
+        lambda: [hit.record.id for hit in service.search(request).items] == list(kept), WAIT
     )
 
 

@@ -306,6 +306,30 @@ def test_summaries_stay_when_records_go(service, policies):
     assert len(service.retention.reports("archive")) == 2
 
 
+def test_summaries_are_kept_until_they_are_counted_anew(service, settings, policies):
+    def answers(of):
+        names = ("memory", "computed")
+        ask = of.telemetry.registry.get_sample_value
+        labels = [{"cache": "user_behavior", "source": name} for name in names]
+        return [ask("analect_cache_answers_total", one) or 0 for one in labels]
+
+    service.ingest(drafts(10, 2))
+    service.retention.archive(policies, lambda _done, _total: None)
+    for _ in range(3):
+        (month,) = service.retention.summaries("interactions", "0000-00", "9999-12")
+        assert month.pop("records") == 10
+    assert answers(service) == [2, 1]
+    service.ingest(drafts(5, 2))
+    service.retention.archive(policies, lambda _done, _total: None)
+    (month,) = service.retention.summaries("interactions", "0000-00", "9999-12")
+    assert month["records"] == 15
+    assert answers(service) == [2, 2]
+    with AnalysisService.open(settings) as other:
+        assert other.cache.warm() == 6
+        other.retention.summaries("interactions", "0000-00", "9999-12")
+        assert answers(other) == [1, 2]  # sessions are kept by the same name
+
+
 @pytest.mark.parametrize("later", [False, True], ids=["due", "not due"])
 def test_a_damaged_file_is_named(aged, policies, settings, later):
     service, _ = aged
