@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -34,8 +35,17 @@ ROUNDS = 8 if LONG else 1
 @pytest.fixture
 def cluster(tmp_path, own_postgres, place, neo4j):
     url = own_postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    with valkey_server() as valkey:
-        cluster = Cluster(tmp_path, url, f"redis://127.0.0.1:{valkey.port}/0")
+    with ExitStack() as stack:
+        servers = [stack.enter_context(valkey_server())]
+        port = servers[0].port
+
+        def replace():
+            """The queue's server ends with all it holds, and another one takes its place."""
+            servers[-1].stop()
+            servers.append(stack.enter_context(valkey_server(port)))
+
+        cluster = Cluster(tmp_path, url, f"redis://127.0.0.1:{port}/0")
+        cluster.lose_queue = replace
         cluster.values["search"] = {"url": place.url, "prefix": place.prefix}
         graph = graphs.fresh_settings(neo4j)
         cluster.values["graph"] = graph
@@ -69,7 +79,7 @@ def test_any_process_and_any_server_may_die_while_records_flow(
 
     with AnalysisService.open(Settings(**cluster.values)) as service:
         flow = Flow(service, RECORDS)
-        faults = [cluster.flush, lambda: restart_at_once(own_postgres)]
+        faults = [cluster.lose_queue, lambda: restart_at_once(own_postgres)]
         faults += [lambda: engine(opensearch), lambda: engine(neo4j)]
         faults += [lambda n=n: again(n) for n in range(2)]
         faults = faults * ROUNDS
