@@ -14,8 +14,10 @@ from analect.index.neo4j import generations
 from analect.model.errors import ConfigurationError, EngineUnavailable, NotFound
 from analect.settings import Graph
 from analect.testing import graph
+from tests.engines.faults import certificate
 from tests.engines.graphs import ask, fresh_settings, graph_index, orphans
 from tests.ports import free_port
+from tests.tls import tls_before
 
 
 @pytest.fixture
@@ -148,6 +150,7 @@ import sys
 from analect.index import progress
 from analect.settings import Graph
 from analect.testing import graph
+from tests.engines.faults import certificate
 from tests.engines.graphs import graph_index
 
 progress.NOTED_SECONDS = 0.0
@@ -236,6 +239,22 @@ def test_the_address_of_a_cluster_leads_to_a_single_server_too(settings):
         index.delete([graph.record_id(0)])
         assert index.top_tags(5) == [("routed", 2)]
         index.check()
+
+
+def test_tls_by_an_authority_of_ones_own(neo4j, settings, tmp_path):
+    authority, *pair = certificate(tmp_path)
+    with tls_before(neo4j.port, *pair) as port:
+        url = f"bolt+s://127.0.0.1:{port}"
+        trusted = settings.model_copy(update={"url": url, "ca_file": authority})
+        with closing(graph_index(trusted)) as index:
+            index.upsert([graph.record(1)])
+            assert index.count() == 1
+        stranger = settings.model_copy(update={"url": url})
+        with (
+            closing(graph_index(stranger)) as index,
+            pytest.raises(EngineUnavailable, match=r"graph\.url"),
+        ):
+            index.count()
 
 
 def test_a_password_comes_from_a_file_too(neo4j, settings, tmp_path):
