@@ -20,8 +20,8 @@ from analect.model.record import Record
 from analect.privacy.pseudonymise import Pseudonymiser
 from analect.service.summing import KEPT_AS, Asked, Figures, KeptSummaries
 from analect.settings import Settings
-from analect.store.choosing import Choice
 from analect.store.aggregates import any_figures
+from analect.store.choosing import Choice
 from analect.store.holds import Hold, Holds
 from analect.store.reports import Reports
 from analect.store.tier_files import TierFiles
