@@ -29,8 +29,10 @@ from analect.privacy.kek import LocalKek
 ROWS = 1_000
 BYTES = 1 << 20
 """Of one chunk, about."""
-LEVEL = 1
-"""Payloads are sealed and do not shrink; the columns beside them do at any level."""
+LEVEL = -10
+"""Payloads are sealed and do not shrink; the columns beside them do at any level. This one takes
+half the time of level 1 for 3 % more bytes.
+"""
 MOST = 1 << 30
 """Bytes of one chunk, unpacked."""
 ADDED, REMOVED = 0, 1
@@ -50,21 +52,20 @@ _unpack_row = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 class Tally:
     """Counts rows and sums their keyed hashes: the same for the same rows in any order."""
 
-    __slots__ = ("_keyed", "_total", "rows")
+    __slots__ = ("_key", "_total", "rows")
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hashlib.blake2b(digest_size=16, key=key)
+        self._key = key
         self._total = 0
         self.rows = 0
 
     def add(self, packed: Iterable[bytes]) -> int:
         """More rows; the sum of their hashes, for :meth:`add_summed` of another tally of this key."""
-        copied, number = self._keyed.copy, int.from_bytes
+        # One call a row: a keyed state that is copied costs nearly twice as much (measured).
+        keyed, number, key = hashlib.blake2b, int.from_bytes, self._key
         total = count = 0
         for one in packed:
-            state = copied()
-            state.update(one)
-            total += number(state.digest(), "big")
+            total += number(keyed(one, digest_size=16, key=key).digest(), "big")
             count += 1
         self.add_summed(count, total)
         return total
@@ -76,9 +77,8 @@ class Tally:
 
     def take(self, packed: bytes) -> None:
         """One row less."""
-        state = self._keyed.copy()
-        state.update(packed)
-        self._total -= int.from_bytes(state.digest(), "big")
+        digest = hashlib.blake2b(packed, digest_size=16, key=self._key).digest()
+        self._total -= int.from_bytes(digest, "big")
         self.rows -= 1
 
     def hash(self) -> str:
