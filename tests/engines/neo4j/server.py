@@ -20,8 +20,8 @@ PASSWORD = "correct-horse"
 _SETTINGS = """\
 server.directories.neo4j_home={folder}
 server.bolt.enabled=true
-server.bolt.listen_address=127.0.0.1:{port}
-server.bolt.advertised_address=127.0.0.1:{port}
+server.bolt.listen_address={host}:{port}
+server.bolt.advertised_address={host}:{port}
 server.bolt.tls_level={tls}
 server.bolt.thread_pool_keep_alive=1s
 server.http.enabled=false
@@ -48,6 +48,56 @@ _JVM = (
 )  # fmt: skip
 
 
+def program(version: str = VERSION) -> Path:
+    """The folder with its program.
+
+    Raises:
+        CannotBuild: something is missing on this machine.
+    """
+    _java(version)
+    return build(HERE / "pom.xml", HERE / "SHA256SUMS", server=version)
+
+
+def configured(
+    target: Path,
+    folder: Path,
+    host: str,
+    port: int,
+    version: str = VERSION,
+    *,
+    heap: str = "384m",
+    quick_start: bool = True,
+    tls: str = "DISABLED",
+    settings: str = "",
+) -> list[str]:
+    """Write its configuration; the command that starts it."""
+    for name in ("data", "logs", "work"):
+        (folder / name).mkdir(exist_ok=True)
+    configuration = folder / "neo4j.conf"
+    configuration.write_text(
+        _SETTINGS.format(folder=folder, host=host, port=port, heap=heap, tls=tls, more=settings)
+    )
+    return [
+        f"{_java(version)}/bin/java",
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        *_JVM,
+        *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
+        f"-Djava.io.tmpdir={folder}/work",
+        *("-cp", f"{target}/lib/*", str(HERE / "Neo4jMain.java")),
+        *(str(folder), str(configuration)),
+    ]
+
+
+def _java(version: str) -> Path:
+    least = 17 if version.startswith("5.") else 21
+    # It is made for 17 and 21, and has been seen to run on 25.
+    java = java_home(least, below=22) or java_home(least)
+    if java is None:
+        raise CannotBuild(f"a JDK of {least} or newer")
+    return java
+
+
 class Neo4jServer:
     """Starts at once; :meth:`wait` returns when it answers. Data stay over a restart.
 
@@ -69,32 +119,14 @@ class Neo4jServer:
         tls: str = "DISABLED",
         settings: str = "",
     ):
-        least = 17 if version.startswith("5.") else 21
-        # It is made for 17 and 21, and has been seen to run on 25.
-        java = java_home(least, below=22) or java_home(least)
-        if java is None:
-            raise CannotBuild(f"a JDK of {least} or newer")
-        target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=version)
+        target = program(version)
         self.port = free_port()
         self.url = f"bolt://127.0.0.1:{self.port}"
         self.password = PASSWORD
         self.folder = Path(tempfile.mkdtemp(prefix="analect-neo4j-"))
-        for name in ("data", "logs", "tmp"):
-            (self.folder / name).mkdir()
-        configuration = self.folder / "neo4j.conf"
-        configuration.write_text(
-            _SETTINGS.format(folder=self.folder, port=self.port, heap=heap, tls=tls, more=settings)
-        )
-        self._command = [
-            str(java / "bin" / "java"),
-            f"-Xms{heap}",
-            f"-Xmx{heap}",
-            *_JVM,
-            *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
-            f"-Djava.io.tmpdir={self.folder}/tmp",
-            *("-cp", f"{target}/lib/*", str(HERE / "Neo4jMain.java")),
-            *(str(self.folder), str(configuration)),
-        ]
+        more = {"heap": heap, "quick_start": quick_start, "tls": tls, "settings": settings}
+        where = (self.folder, "127.0.0.1", self.port, version)
+        self._command = configured(target, *where, **more)
         self.start()
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engines.java import java_home
@@ -19,10 +20,10 @@ VERSION = "3.5.0"
 _SETTINGS = """\
 cluster.name: test
 node.name: one
-path.data: {folder}/data
+path.data: {data}
 path.logs: {folder}/logs
 path.repo: ["{folder}/repo"]
-network.host: 127.0.0.1
+network.host: {host}
 http.port: {port}
 transport.port: {transport}
 discovery.type: single-node
@@ -54,6 +55,64 @@ _JVM = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it writes and listens."""
+
+    folder: Path
+    host: str
+    port: int
+    transport: int
+
+
+def program() -> Path:
+    """The home of the program.
+
+    Raises:
+        CannotBuild: something is missing on this machine.
+    """
+    if java_home(21) is None:
+        raise CannotBuild("a JDK of 21 or newer")
+    target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=VERSION)
+    return target / "opensearch" / f"opensearch-{VERSION}"
+
+
+def configured(
+    home: Path,
+    place: Place,
+    *,
+    data: str | None = None,
+    heap: str = "512m",
+    quick_start: bool = True,
+) -> list[str]:
+    """Write its configuration; the command that starts it, in the folder ``home``."""
+    folder = place.folder
+    for name in ("data", "repo", "logs", "work", "conf"):
+        (folder / name).mkdir(exist_ok=True)
+    settings = _SETTINGS.format(
+        folder=folder,
+        data=data or f"{folder}/data",
+        host=place.host,
+        port=place.port,
+        transport=place.transport,
+    )
+    (folder / "conf" / "opensearch.yml").write_text(settings)
+    (folder / "conf" / "log4j2.properties").write_text(_LOGGING)
+    return [
+        f"{java_home(21)}/bin/java",
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        *_JVM,
+        *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
+        f"-javaagent:{home}/agent/opensearch-agent.jar",
+        f"-Djava.io.tmpdir={folder}/work",
+        f"-Djna.tmpdir={folder}/work",
+        f"-Dopensearch.path.home={home}",
+        f"-Dopensearch.path.conf={folder}/conf",
+        *("-cp", f"{home}/lib/*", "org.opensearch.bootstrap.OpenSearch"),
+    ]
+
+
 class OpenSearchServer:
     """Starts at once; :meth:`wait` returns when it answers. Data stay over a restart.
 
@@ -66,29 +125,13 @@ class OpenSearchServer:
     """
 
     def __init__(self, *, heap: str = "512m", quick_start: bool = True) -> None:
-        java = java_home(21)
-        if java is None:
-            raise CannotBuild("a JDK of 21 or newer")
-        target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=VERSION)
-        self._home = target / "opensearch" / f"opensearch-{VERSION}"
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="analect-opensearch-"))
-        self._configure()
-        self._command = [
-            *as_nobody_special(),
-            str(java / "bin" / "java"),
-            f"-Xms{heap}",
-            f"-Xmx{heap}",
-            *_JVM,
-            *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
-            f"-javaagent:{self._home}/agent/opensearch-agent.jar",
-            f"-Djava.io.tmpdir={self.folder}/tmp",
-            f"-Djna.tmpdir={self.folder}/tmp",
-            f"-Dopensearch.path.home={self._home}",
-            f"-Dopensearch.path.conf={self.folder}/conf",
-            *("-cp", f"{self._home}/lib/*", "org.opensearch.bootstrap.OpenSearch"),
-        ]
+        self._home = program()
+        folder = Path(tempfile.mkdtemp(prefix="analect-opensearch-"))
+        place = Place(folder, "127.0.0.1", free_port(), free_port())
+        self.url = f"http://127.0.0.1:{place.port}"
+        self.folder = folder
+        made = configured(self._home, place, heap=heap, quick_start=quick_start)
+        self._command = [*as_nobody_special(), *made]
         self.start()
 
     def start(self) -> None:
@@ -113,13 +156,6 @@ class OpenSearchServer:
         """End it and remove its folder."""
         self._launched.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _configure(self) -> None:
-        for name in ("data", "repo", "logs", "tmp", "conf"):
-            (self.folder / name).mkdir()
-        settings = _SETTINGS.format(folder=self.folder, port=self._port, transport=free_port())
-        (self.folder / "conf" / "opensearch.yml").write_text(settings)
-        (self.folder / "conf" / "log4j2.properties").write_text(_LOGGING)
 
     def _answers(self) -> bool:
         path = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=2s"
