@@ -63,7 +63,7 @@ bench-cluster: setup ## The same for dispatcher, workers and engines
 
 faults-cluster: setup ## The long campaign against the processes of a cluster
 	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/integration/test_cluster_faults.py \
-		tests/engines/test_cluster_engines.py -rP --timeout 3600
+		tests/engines/test_cluster_engines.py tests/cluster/test_whole_cluster.py -rP --timeout 3600
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
