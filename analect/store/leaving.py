@@ -7,6 +7,7 @@ which every row goes is detached and dropped: DETACH CONCURRENTLY lets readers a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +66,19 @@ def leaving_rows(
     """The next ``limit`` rows behind ``after``, in the order of ids, as batches of
     :data:`analect.store.rows.COLUMNS` with ids as bytes or text.
     """
-    left = limit
-    while left > 0:
+
+    def fetch(behind: RecordId | None, count: int) -> Sequence[Any]:
         with read_transaction(engine) as connection:
-            rows = _rows(connection, leaving, after, min(left, READ_AT_ONCE))
-        if not rows:
-            return
-        yield rows
-        left -= len(rows)
-        after = driver_id(rows[-1][0])
+            return _rows(connection, leaving, behind, min(count, READ_AT_ONCE))
+
+    # The database gets the next rows ready while the caller is at work on these.
+    with ThreadPoolExecutor(1, "leaving") as ahead:
+        left, rows = limit, fetch(after, limit)
+        while rows:
+            left -= len(rows)
+            coming = ahead.submit(fetch, driver_id(rows[-1][0]), left) if left > 0 else None
+            yield rows
+            rows = [] if coming is None else coming.result()
 
 
 def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[RecordId]:
