@@ -13,7 +13,7 @@ _COLLECT_AFTER = 20_000
 """Objects more than went away; a batch of 500 records is some thousands."""
 
 
-def begin_counting_here() -> None:
+def spare_the_collector() -> None:
     """What the process is made of stays: let the collector of cycles pass over it from now on, and
     look only now and then at what batches of records leave behind, which is hardly ever a cycle.
     """

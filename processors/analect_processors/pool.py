@@ -23,7 +23,7 @@ from typing import Literal
 import structlog
 from rq.worker_pool import WorkerPool
 
-from analect.pipeline.workers import begin_counting_here
+from analect.pipeline.workers import spare_the_collector
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.telemetry.buffered import BufferedLines
@@ -111,7 +111,7 @@ def serve(settings: Settings, processor: str, kind: Kind, told: socket.socket) -
             return
         service = stack.enter_context(opened())
         service.start(process=False)
-        begin_counting_here()
+        spare_the_collector()
         work(queue, taking(service, processor, stop), stop, EntryWorker)
 
 

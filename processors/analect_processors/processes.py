@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from analect.model.errors import AnalectError, NotFound
-from analect.pipeline.workers import begin_counting_here
+from analect.pipeline.workers import spare_the_collector
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.handover import Handover
@@ -108,7 +108,7 @@ class _Process:
             service = stack.enter_context(AnalysisService.open(settings))
             process = cls.on(settings, service, stack)
             service.start(process=False)
-            begin_counting_here()
+            spare_the_collector()
             log.info("started", process=kind, pid=os.getpid(), version=version("analect"))
             yield process
             log.info("stopped", process=kind)
