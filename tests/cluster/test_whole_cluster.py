@@ -40,6 +40,8 @@ WHOLE: dict[str, Any] = {
     "ingest": {"replicas": 1},
     "query": {"replicas": 1},
     "processors": [{"name": "text"}, {"name": "graph"}],
+    # One process less to wait for.
+    "podTemplate": {"env": [{"name": "ANALECT_INDEX__VECTORS", "value": "false"}]},
     "backup": {"volume": {}},
 }
 DRAFTS = [{"input": f"the pelican lands, {n}", "thread_id": "t-1", "turn": n} for n in range(20)]
