@@ -52,7 +52,7 @@ class Node:
             thread.join(40)
 
     def find(self, namespace: str, prefix: str) -> Pod:
-        """The newest pod whose name begins so."""
+        """The newest pod whose name begins so; one that is ready, if there is one."""
         found = [
             pod
             for pod in self.pods.values()
@@ -61,7 +61,7 @@ class Node:
         assert found, (
             f"no pod {namespace}/{prefix}; there are {[p.path for p in self.pods.values()]}"
         )
-        return found[-1]
+        return next((pod for pod in reversed(found) if pod.ready), found[-1])
 
     def _spawn(self, work: Any) -> None:
         thread = threading.Thread(target=work, daemon=True)

@@ -115,6 +115,11 @@ class Pod:
         self.containers = [Container(one, self._folder) for one in body["spec"]["containers"]]
         self.waits_for = ""
 
+    @property
+    def ready(self) -> bool:
+        """Whether all its containers are, and are to stay."""
+        return not self._leaving.is_set() and all(one.ready for one in self.containers)
+
     def leave(self) -> None:
         """It is to end."""
         self._leaving.set()
