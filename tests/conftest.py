@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 
 def requires(part: str, missing: str) -> None:
@@ -28,14 +29,22 @@ def requires(part: str, missing: str) -> None:
     pytest.skip(reason)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the work (``-n``), what shares servers or the fixtures of a
-    module stays in one of them.
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]
+    """Which tests stay together where several processes share the work (``-n``): those that share
+    servers, or the fixtures of a module.
     """
-    for item in items:
-        part = item.path.parent.name
-        group = part if part in {"cluster", "engines"} else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0])
+        shared = (part for part in module.parts if part in {"cluster", "engines"})
+        return next(shared, str(module))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    """Ours, for groups by mark are those of xdist alone, which reads them from what pytest 9.2 no
+    longer has: it then shares test by test and says nothing.
+    """
+    return Sharing(config, log)
 
 
 @contextmanager
