@@ -14,7 +14,8 @@ from tests.cluster.helms import VERSIONS, Helm
 from tests.cluster.plane import Plane
 from tests.conftest import requires
 
-VOLUMES = 80
+VOLUMES = 400
+"""More than the tests of a session claim: one that was let go is not taken again."""
 AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",

@@ -54,7 +54,8 @@ def where(bare: Plane) -> Iterator[tuple[str, ...]]:
     bare.api.delete(STORE)
     for name in ours(bare):
         bare.api.delete(f"{DEFINITIONS}/{name}")
-    wait_for(lambda: not ours(bare), what="the definitions are gone")
+    # Where the server did not yet serve a kind that goes, it tries again only after a while.
+    wait_for(lambda: not ours(bare), what="the definitions are gone", deadline=100)
 
 
 def ours(plane: Plane) -> list[str]:
