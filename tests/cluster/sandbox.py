@@ -85,8 +85,14 @@ class Sandbox:
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
-        self._mounts = [one for one in self._mounts if one[2] != target]
+        below = [one for one in self._mounts if Path(one[2]).is_relative_to(target)]
+        self._mounts = [one for one in self._mounts if one not in below]
         self._mounts.append((read_only, source, target))
+        # What is already below it comes after it, at a place in it: a checkout in /tmp, which a
+        # pod has of its own.
+        for only, lower, inside in below:
+            if inside != target:
+                self.mount(lower, inside, read_only=only)
 
     def show(self, folder: Path) -> None:
         """Let it be where it is on this machine, also below what pods have of their own."""

@@ -185,7 +185,11 @@ def test_servers_of_a_stopped_store_rest_once_they_refuse_writes(place: Place) -
         return bool(found["spec"]["replicas"] == 0)
 
     wait_for(rests, what="the database rests")
-    assert status(place, "analysisstores", "demo")["heldMode"] == "Stopped"
+
+    def told() -> bool:
+        return bool(status(place, "analysisstores", "demo").get("heldMode") == "Stopped")
+
+    wait_for(told, what="the status says that the mode is held")  # it comes after what it tells of
     place.change("demo", {"mode": "Active"})
     place.ready("demo")
 
