@@ -40,7 +40,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_shows_everything_and_cleans_up() -> None:
     done = run_demo()
     assert done.returncode == 0, done.stdout + done.stderr
-    for part in (*PARTS, "7. Private"):
+    for part in (*PARTS, "7. Ageing", "8. Backup and drill", "9. Private"):
         assert part in done.stdout
     folder = re.search(r"data is in (\S+)/data", done.stdout)
     assert folder is not None
