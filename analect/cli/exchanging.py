@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from analect.cli.filters import filtered
+from analect.cli.output import refused
 from analect.cli.session import TERMINAL, Session, command, need_store, say
 from analect.model.errors import InvalidInput
 from analect.model.query import RecordFilter
@@ -182,7 +183,9 @@ def _run_import(
         if errors is not None:
             refusals = stack.enter_context(errors.open("ab" if resumed else "wb"))
             writer = JsonLinesWriter(refusals)
-            importer.refused = lambda refusal: writer.write_object(_refusal(refusal))
+            importer.refused = lambda refusal: writer.write_object(
+                refused(refusal, line=refusal.line)
+            )
         progress = stack.enter_context(session.out.progress("importing"))
         importer.advanced = lambda so_far: progress(so_far.read, None)
         read = read_csv if form == "csv" else read_json_lines
@@ -196,16 +199,6 @@ def _run_import(
             "refused": done.refused,
             "resumed_behind_line": resumed,
         }
-
-
-def _refusal(refusal: Any) -> dict[str, Any]:
-    said = {
-        "line": refusal.line,
-        "code": refusal.code,
-        "field": refusal.field,
-        "reason": refusal.reason,
-    }
-    return {name: value for name, value in said.items() if value is not None}
 
 
 def _standard_line() -> str:

@@ -7,16 +7,16 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from analect.cli.filters import moment
+from analect.cli.output import refused
 from analect.cli.session import TERMINAL, Session, command, need_store, say
 
 if TYPE_CHECKING:
     from analect.compat.migrating.migration import Options, Report
-    from analect.sources.importing import Refusal
 
 _COLUMNS = (
     *("table", "into", "rows", "stored", "duplicates", "conflicts", "replaced", "refused"),
@@ -116,7 +116,9 @@ def _migrate(session: Session, file: Path, options: Options, errors: Path | None
         )
         if errors is not None:
             writer = JsonLinesWriter(stack.enter_context(errors.open("wb")))
-            migration.refused = lambda refusal: writer.write_object(_refusal(refusal))
+            migration.refused = lambda refusal: writer.write_object(
+                refused(refusal, table=refusal.place, row=refusal.line)
+            )
         progress = stack.enter_context(session.out.progress("migrating"))
         migration.advanced = progress
         return migration.run()
@@ -151,14 +153,3 @@ def _show(session: Session, report: Report) -> None:
     session.out.lines([f"{report.outcome}: migration {report.migration}"])
     if report.outcome != "dry-run" and report.stored:
         session.out.note(f"to take it back: analect migrate-data --rollback {report.migration}")
-
-
-def _refusal(refusal: Refusal) -> dict[str, Any]:
-    said = {
-        "table": refusal.place,
-        "row": refusal.line,
-        "code": refusal.code,
-        "field": refusal.field,
-        "reason": refusal.reason,
-    }
-    return {name: value for name, value in said.items() if value is not None}

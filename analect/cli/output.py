@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analect.model.flat import format_time
+
+if TYPE_CHECKING:
+    from analect.sources.importing import Refusal
 
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Stored text must not steer the terminal."""
@@ -111,6 +114,17 @@ def brief(value: Any, length: int = 60) -> str:
     """The beginning of a value, on one line."""
     line = " ".join(text_of(value).split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def refused(refusal: Refusal, **where: Any) -> dict[str, Any]:
+    """What is written of an item that was not taken: where it stands, and why."""
+    said = {
+        **where,
+        "code": refusal.code,
+        "field": refusal.field,
+        "reason": refusal.reason,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _described(value: Any, depth: int = 0) -> Iterator[str]:

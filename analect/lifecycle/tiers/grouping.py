@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 
@@ -40,7 +39,7 @@ def columns_for(by: Sequence[str]) -> list[str]:
 
 
 class Grouper:
-    """Groups tables by the same names, one after the other. Used as a context manager."""
+    """Groups tables by the same names, one after the other, until it is closed."""
 
     def __init__(self, by: Sequence[str]) -> None:
         self._by = by
@@ -51,15 +50,8 @@ class Grouper:
         grouping = f" GROUP BY {', '.join(str(n + 1) for n in range(len(by)))}" if by else ""
         self._query = f"SELECT {', '.join([*names, _SUMS])} FROM given{grouping}"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the engine."""
         self._connection.close()
 
     def group(self, table: Any) -> Iterator[tuple[Group, Figures]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -130,7 +131,7 @@ class WarmReads:
         """
         columns = list(dict.fromkeys((*columns_of(where), *columns_for(by))))
         span = span_of(where)
-        with Grouper(by) as grouper:
+        with closing(Grouper(by)) as grouper:
             for file in self._files.standing(WARM):
                 if not _may_hold(file, where, span) or not self._may_name(file, where):
                     continue
