@@ -83,6 +83,7 @@ class Dispatcher:
         options: DispatcherOptions,
         metrics: QueueMetrics,
         clock: Clock,
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
         self._outbox = outbox
         self._handover = handover
@@ -94,7 +95,8 @@ class Dispatcher:
         self._clock = clock
         self._swept_at: float | None = None
         rates = {name: options.limits(name).rate for name in processors}
-        self._rates = {name: Rate(rate) for name, rate in rates.items() if rate is not None}
+        self._rates = {name: Rate(rate, clock=seconds) for name, rate in rates.items() if rate}
+        self._seconds = seconds
         self._waiting: dict[str, int] = {}
         self._moved = False
         self._pause = _FULL_SECONDS
@@ -178,8 +180,8 @@ class Dispatcher:
 
     def _turn(self) -> None:
         swept = self._swept_at
-        if swept is None or monotonic() - swept >= self._options.sweep:
-            self._swept_at = monotonic()
+        if swept is None or self._seconds() - swept >= self._options.sweep:
+            self._swept_at = self._seconds()
             self.sweep()
         more = self.dispatch()
         self._pause = _FULL_SECONDS if self._moved else min(self._pause * 2, _STILL_SECONDS)

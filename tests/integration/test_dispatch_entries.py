@@ -96,6 +96,7 @@ class World:
             ),
             metrics=self.telemetry.queue,
             clock=lambda: self.now,
+            seconds=lambda: self.now / SECOND,
         )
 
     def commit(self, count=1, *, size=1, priority=COMMITTED):
@@ -184,9 +185,12 @@ def test_no_more_records_go_out_than_a_rate_allows(world):
     dispatcher = world.dispatcher(rate=20)
     for _ in range(3):
         assert dispatcher.dispatch() is True
-    (job,) = world.queues.queue("text").jobs[:1]
+    (job,) = world.queues.queue("text").jobs
     assert len(job.args[1]) == 20
-    assert [row.state for row in world.rows()].count("claimed") < 25
+    assert len(world.claimed()) == 20
+    world.now += SECOND // 2
+    dispatcher.dispatch()
+    assert len(world.claimed()) == 30
 
 
 def test_a_paused_processor_begins_nothing_not_even_what_is_in_its_queue(world):
