@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import yaml
 from tests.acceptance.processes import Place as Store
 from tests.cluster.helms import BEFORE, CHART, Helm, Manifest, of_kind
 from tests.cluster.operators import GROUP
-from tests.cluster.plane import Plane, wait_for
+from tests.cluster.plane import Plane, Refused, wait_for
 from tests.cluster.test_chart_values import EVERYTHING
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
@@ -52,10 +54,20 @@ def where(bare: Plane) -> Iterator[tuple[str, ...]]:
     """How Helm finds the cluster; afterwards nothing of ours is left on it."""
     yield ("--namespace", "analect", "--kubeconfig", str(bare.kubeconfig))
     bare.api.delete(STORE)
-    for name in ours(bare):
-        bare.api.delete(f"{DEFINITIONS}/{name}")
-    # Where the server did not yet serve a kind that goes, it tries again only after a while.
-    wait_for(lambda: not ours(bare), what="the definitions are gone", deadline=100)
+    # Where the server did not yet serve a kind that goes, it tries again only after a while that
+    # grows with each failure, or at once when the definition is touched.
+    wait_for(lambda: not removed(bare), what="the definitions are gone", deadline=100)
+
+
+def removed(plane: Plane) -> list[str]:
+    """Removes our definitions; which of them still stand."""
+    names = ours(plane)
+    touched = {"metadata": {"annotations": {"touched": str(time.monotonic())}}}
+    for name in names:
+        plane.api.delete(f"{DEFINITIONS}/{name}")
+        with suppress(Refused):  # it went meanwhile
+            plane.api.merge(f"{DEFINITIONS}/{name}", touched)
+    return names
 
 
 def ours(plane: Plane) -> list[str]:
