@@ -50,6 +50,7 @@ class Load:
 
     connections: int = 4
     batch: int = 20
+    pause: float = 0.0  # seconds between an answer and what is sent next
     acked: set[int] = field(default_factory=set)
     duplicates: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -75,8 +76,8 @@ class Load:
     def _connection(self, url: str, stopped: threading.Event, size: int) -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             while not stopped.is_set():
-                if not self._send(client, self._numbers(size)):
-                    stopped.wait(0.02)
+                answered = self._send(client, self._numbers(size))
+                stopped.wait(self.pause if answered else 0.02)
 
     def _numbers(self, size: int) -> list[int]:
         with self._lock:

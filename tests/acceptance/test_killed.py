@@ -30,7 +30,7 @@ def test_what_was_acked_outlives_kills(
     # Claims of a killed process go back after a lease.
     place.variables["ANALECT_PROCESSING__LEASE_SECONDS"] = "3"
     chance = random.Random(f"{database} {rounds}")
-    load = Load()
+    load = Load(pause=0.0 if LONG else 0.03)
     for number in range(rounds):
         killed_under_load(place, load, chance, while_starting=number % 5 == 4)
     with place.server() as server:

@@ -24,7 +24,7 @@ def test_others_work_on_the_folder_of_a_server_under_load(
     place.root.mkdir()
     source = place.root / "records.jsonl"
     source.write_text("".join(json.dumps(record_of(n)) + "\n" for n in IMPORTED), "utf-8")
-    load, stopped = Load(), threading.Event()
+    load, stopped = Load(pause=0.1), threading.Event()
     with place.server() as server:
         theirs = [{"subject": GONE, "input": f"forgettable {n}"} for n in range(50)]
         ids = server.http.post("/v1/records", json=theirs).json()["ids"]
