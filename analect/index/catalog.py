@@ -21,6 +21,7 @@ from analect.index.protocols import (
     VectorIndex,
 )
 from analect.model.errors import EngineUnavailable, InvalidInput
+from analect.model.ids import Micros
 from analect.model.record import Record
 
 
@@ -62,21 +63,27 @@ class Indexes:
             )
         return present[name]
 
-    def fill(self, name: str, target: Index, records: Sequence[Record]) -> list[ItemFailure]:
-        """Put records into ``target``: the index called ``name``, or a fresh one of its kind."""
+    def fill(
+        self, name: str, target: Index, records: Sequence[Record], *, seen_at: Micros = 0
+    ) -> list[ItemFailure]:
+        """Put records into ``target``: the index called ``name``, or a fresh one of its kind.
+
+        ``seen_at``: when they were known to stand, if that is later than they were received.
+        """
         if not records:
             return []
-        if name == "text":
-            words = [TextDocument(facets_of(record), text_of(record)) for record in records]
-            return cast("TextIndex", target).upsert(words)
+        facets = [facets_of(record, seen_at) for record in records]
         if name == "graph":
-            return cast("GraphIndex", target).upsert([GraphRecord(facets_of(r)) for r in records])
+            return cast("GraphIndex", target).upsert([GraphRecord(one) for one in facets])
+        texts = [text_of(record) for record in records]
+        if name == "text":
+            words = [TextDocument(*one) for one in zip(facets, texts, strict=True)]
+            return cast("TextIndex", target).upsert(words)
         if self.embedder is None:
             raise InvalidInput("the vector index has no embedder", field="embeddings.model")
-        rows = self.embedder.embed([text_of(record) for record in records])
-        return cast("VectorIndex", target).upsert(
-            [VectorDocument(facets_of(r), row) for r, row in zip(records, rows, strict=True)]
-        )
+        rows = self.embedder.embed(texts)
+        vectors = [VectorDocument(*one) for one in zip(facets, rows, strict=True)]
+        return cast("VectorIndex", target).upsert(vectors)
 
     def close(self) -> None:
         """Release what they hold."""

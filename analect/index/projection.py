@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analect.index.protocols import Facets
+from analect.model.ids import Micros
 from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Json, Record
 
 _FACET_TEXTS = ("kind", "external_id", *TEXT_FIELDS)
 
 
-def facets_of(record: Record) -> Facets:
-    """The promoted fields that are there."""
+def facets_of(record: Record, seen_at: Micros = 0) -> Facets:
+    """The promoted fields that are there; ``seen_at`` counts where it is later than the receipt."""
     texts = {name: value for name in _FACET_TEXTS if (value := getattr(record, name)) is not None}
     numbers = {
         name: float(value) for name in NUMBER_FIELDS if (value := getattr(record, name)) is not None
@@ -25,7 +26,7 @@ def facets_of(record: Record) -> Facets:
         numbers=numbers,
         success=record.success,
         content_hash=record.content_hash,
-        received_at=record.received_at,
+        received_at=max(record.received_at, seen_at),
     )
 
 

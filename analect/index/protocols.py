@@ -27,7 +27,8 @@ class Facets:
     ``kind``, ``external_id`` or ``TEXT_FIELDS`` to its value, absent when null.
 
     ``received_at`` orders what is written about one record, however late it arrives: where several
-    processes write to one server, a deletion outlasts every version that came before it.
+    processes write to one server, a deletion outlasts every version that came before it. Of a record
+    that was deleted and sent again it is the time at which it was known to stand.
     """
 
     id: RecordId

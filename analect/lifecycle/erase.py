@@ -9,7 +9,7 @@ it is done, and whoever runs next finishes what a crash left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -36,6 +36,7 @@ from analect.store.erasure import (
     one_eraser,
 )
 from analect.store.key_rows import SqlKeyRows
+from analect.store.purging import index_again
 from analect.store.survivors import Move, Moves, Survivors
 
 __all__ = ["Eraser", "Receipt"]
@@ -314,13 +315,14 @@ class Eraser:
         self._step("final")
         return final
 
-    def _purge(self, ids: Iterable[RecordId]) -> None:
+    def _purge(self, ids: Sequence[RecordId]) -> None:
         parts = list(chunks(ids))
         for name, index in self._indexes.present():
             for part in parts:
                 index.delete(part)
             index.purge()
             self._step(f"{name} purged")
+        index_again(self._engine, ids, self._names(), self._clock())
 
     def _wait(self, done: Callable[[], bool]) -> bool:
         waited = 0.0

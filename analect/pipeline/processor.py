@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from analect.index.catalog import Indexes
 from analect.index.protocols import ItemFailure
-from analect.model.ids import Clock, RecordId
+from analect.model.ids import Clock, Micros, RecordId
 from analect.model.query import Annotation
 from analect.model.record import Record
 from analect.settings import Settings
@@ -47,6 +47,14 @@ def needs_of(processor: Processor) -> tuple[str, ...]:
 def lanes_of(processor: Processor) -> int:
     """How many threads may call a processor at a time: one, unless it says ``lanes``."""
     return int(getattr(processor, "lanes", 1))
+
+
+def put_back(processor: Processor, records: Sequence[Record], now: Micros) -> Outcome:
+    """Have records processed that stand although they were forgotten just before. A processor whose
+    index remembers deletions has ``restore`` for it, which is told the time as well.
+    """
+    restore = getattr(processor, "restore", None)
+    return processor.process(records) if restore is None else restore(records, now)
 
 
 @runtime_checkable

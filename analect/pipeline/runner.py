@@ -29,7 +29,7 @@ from analect.model.query import Annotation
 from analect.model.record import Record
 from analect.pipeline.ahead import in_step
 from analect.pipeline.pacing import Away, Rate
-from analect.pipeline.processor import Outcome, Processor, lanes_of
+from analect.pipeline.processor import Outcome, Processor, lanes_of, put_back
 from analect.settings import Limits
 from analect.store.outbox import Entry, Outbox
 
@@ -78,16 +78,21 @@ class Runner:
         processors: Mapping[str, Processor],
         load: Callable[[Sequence[RecordId]], list[Record]],
         exist: Callable[[Sequence[RecordId]], Collection[RecordId]],
+        indexed: Callable[[Sequence[RecordId]], Collection[RecordId]],
         annotate: Callable[[Sequence[Annotation]], object],
         observer: Observer,
         options: RunnerOptions,
         worker: str,
         clock: Clock,
     ) -> None:
+        """``exist`` says which records are stored, ``indexed`` which of them processors are to
+        keep what they made of: the others are stored where nothing is looked for.
+        """
         self._outbox = outbox
         self._processors = processors
         self._load = load
         self._exist = exist
+        self._indexed = indexed
         self._annotate = annotate
         self._observer = observer
         self._options = options
@@ -235,7 +240,10 @@ class Runner:
         return self._settle(name, entries, tried)
 
     def _read(self, entries: Sequence[Entry]) -> list[Record]:
-        return [r for r in self._load(_ids_of(entries)) if r.payload_state != "erased"]
+        return self._opened(_ids_of(entries))
+
+    def _opened(self, ids: Sequence[RecordId]) -> list[Record]:
+        return [r for r in self._load(ids) if r.payload_state != "erased"]
 
     def _try(self, name: str, loaded: Callable[[], list[Record]]) -> _Tried:
         started = perf_counter()
@@ -289,8 +297,7 @@ class Runner:
         """What was erased on the way, its deletion perhaps processed already, must not come back."""
         there = self._exist(ids)
         if gone := [id_ for id_ in ids if id_ not in there]:
-            with self._turns[name]:
-                self._processors[name].forget(gone)
+            self._forget(name, gone)
         if kept := [one for one in outcome.annotations if one.record_id in there]:
             self._annotate(kept)
 
@@ -304,13 +311,31 @@ class Runner:
     def _delete(self, name: str, entries: Sequence[Entry]) -> int:
         ids = [id_ for entry in entries for id_ in entry.ids]
         try:
-            with self._turns[name]:
-                self._processors[name].forget(ids)
+            self._forget(name, ids)
         except Exception as error:
             self._heed(name, error)
             return self._all_failed(name, entries, error, self._delete)
         self._outbox.done(entries, self._worker)
         return 0
+
+    def _forget(self, name: str, ids: Sequence[RecordId]) -> None:
+        """Drop what was derived from these records, then put back those that stand all the same:
+        they were deleted, and sent again. In this order nothing is left of what was deleted, and
+        whatever comes meanwhile is seen.
+        """
+        processor = self._processors[name]
+        size = self._options.limits(name).batch_size or 1
+        with self._turns[name]:
+            processor.forget(ids)
+            again = list(self._indexed(ids))
+            for start in range(0, len(again), size):
+                records = self._opened(again[start : start + size])
+                outcome = put_back(processor, records, self._clock()) if records else Outcome()
+                if any(failure.transient for failure in outcome.failures):
+                    raise EngineUnavailable(f"{name} did not take back every record; try again")
+                # What is refused for good is quarantined by the entry that it came with.
+                if outcome.annotations:
+                    self._annotate(outcome.annotations)
 
     def _heed(self, name: str, error: Exception) -> None:
         """Leave an engine alone for a while that is away."""

@@ -475,6 +475,7 @@ def _runner(ground: _Ground, conclusions: Conclusions) -> Runner:
         processors=ground.processors,
         load=ground.load,
         exist=ground.reads.exists,
+        indexed=ground.reads.indexed,
         annotate=conclusions.keep,
         observer=ground.telemetry.processing,
         options=RunnerOptions(settings.limits, settings.processing.lease_seconds),

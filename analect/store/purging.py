@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete, insert, text
 from analect.model.ids import Micros, RecordId, id_bytes
 from analect.store.choosing import Choice
 from analect.store.deferred import deletion_entry
-from analect.store.engine import write_transaction
+from analect.store.engine import read_transaction, write_transaction
 from analect.store.erasure import chunks, journal_deletions
 from analect.store.holds import Hold, standing_holds
 from analect.store.leaving import Leaving, held_ids, leaving_ids, load_ids, remove_rows
@@ -113,6 +113,21 @@ def unindex(
     ]
     if rows:
         connection.execute(insert(outbox), rows)
+
+
+def index_again(
+    engine: Engine, ids: Sequence[RecordId], processors: Sequence[str], now: Micros
+) -> None:
+    """Have processors look again at those of ``ids`` that stand: they were sent again while the
+    indexes were made to forget them.
+    """
+    for part in chunks(ids):
+        with read_transaction(engine) as connection:
+            if not load_ids(connection, part):
+                continue
+        with write_transaction(engine) as connection:
+            # Of a record that stands, a deletion leaves what stands.
+            unindex(connection, load_ids(connection, part), processors, now)
 
 
 def purge_filed(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from analect.index.catalog import Indexes
-from analect.model.ids import RecordId
+from analect.model.ids import Micros, RecordId
 from analect.model.record import Record
 from analect.pipeline.processor import Outcome, ProcessorContext
 
@@ -26,6 +26,12 @@ class IndexProcessor:
         """Add or replace the records."""
         with self._indexes.health.watching(self.name):
             return Outcome(failures=self._indexes.fill(self.name, self._index, records))
+
+    def restore(self, records: Sequence[Record], now: Micros) -> Outcome:
+        """The same with records that were forgotten and stand: they come later than that."""
+        with self._indexes.health.watching(self.name):
+            failures = self._indexes.fill(self.name, self._index, records, seen_at=now)
+            return Outcome(failures=failures)
 
     def forget(self, ids: Sequence[RecordId]) -> None:
         """Drop them."""

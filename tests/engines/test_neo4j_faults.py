@@ -13,6 +13,7 @@ from analect.service import AnalysisService
 from analect.service.finding import wait_until
 from analect.settings import Settings
 from tests.engines.graphs import ask, fresh_settings, orphans
+from tests.integration.sending_again import what_is_sent_again_stays_found
 
 PATIENCE = 60.0
 
@@ -23,14 +24,18 @@ def graph(neo4j):
 
 
 @pytest.fixture
-def service(graph, tmp_path):
-    settings = Settings(
+def settings(graph, tmp_path):
+    return Settings(
         home=tmp_path / "home",
         keys={"ring": tmp_path / "ring"},
         index={"vectors": False},
         graph=graph,
         processing={"interval_seconds": 0.05, "backoff_seconds": 0.05, "max_attempts": 1000},
     )
+
+
+@pytest.fixture
+def service(settings):
     with AnalysisService.open(settings) as service:
         service.start()
         yield service
@@ -169,3 +174,8 @@ def test_what_a_sleeping_worker_brings_after_an_erasure_does_not_come_back(servi
     assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
     assert [id_ for id_, _ in index.entries()] == [kept]
     assert wait_until(lambda: service.erasures()[0].state == "final", PATIENCE)
+
+
+def test_what_is_deleted_and_sent_again_is_related(settings):
+    with AnalysisService.open(settings) as service:
+        what_is_sent_again_stays_found(service)

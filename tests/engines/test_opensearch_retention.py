@@ -13,6 +13,7 @@ from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.testing.text import document
 from tests.engines.search import connect, refresh, text_index
+from tests.integration.sending_again import what_is_sent_again_stays_found
 
 DAY = 86_400_000_000
 WARM = {"name": "all", "hotDays": 90, "warmDays": 200}
@@ -143,3 +144,7 @@ def test_who_took_a_month_to_be_there_makes_it_again_where_it_is_found(place):
         assert not other.drop_month("2023-11")
     one.close()
     other.close()
+
+
+def test_what_is_deleted_and_sent_again_is_found(service, place):
+    what_is_sent_again_stays_found(service, lambda: refresh(place))

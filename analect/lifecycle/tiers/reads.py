@@ -77,6 +77,16 @@ class TieredReads:
         found = self._hot.exists(ids)
         return found | self.beyond([one for one in ids if one not in found]).keys()
 
+    def indexed(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that the indexes are to keep: hot ones, unless a file that is not indexed
+        is about to take their place, and warm ones of indexed files.
+        """
+        hot, warm = self._hot.exists(ids), self._files.warm()
+        if warm is None:
+            return hot
+        beyond = warm.indexed([one for one in ids if one not in hot])
+        return (hot - warm.leaving(ids)) | beyond
+
     def list(self, where: RecordFilter, page: PageRequest) -> Page[StoredRecord]:
         """A page of the records that pass, in the order of their ids, which is that of time.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from analect.lifecycle.places.place import Place
@@ -45,17 +46,27 @@ class Part:
     def find(self, ids: Sequence[RecordId]) -> dict[int, list[int]]:
         """By row group the rows in it of those of ``ids`` that are there."""
         found: dict[int, list[int]] = {}
+        for group, wanted in self._by_group(ids).items():
+            column = self.rows([group], ["id"]).column("id")
+            if there := places_of(pc.is_in(column, pa.array(wanted, pa.string()))):
+                found[group] = there
+        return found
+
+    def holds(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that are there."""
+        found: set[RecordId] = set()
+        for group, wanted in self._by_group(ids).items():
+            found |= set(wanted) & set(self.rows([group], ["id"]).column("id").to_pylist())
+        return found
+
+    def _by_group(self, ids: Sequence[RecordId]) -> dict[int, list[RecordId]]:
+        """By the row group that each would be in."""
         by_group: dict[int, list[RecordId]] = {}
         for record_id in ids:
             group = bisect_right(self.firsts, record_id) - 1
             if group >= 0:
                 by_group.setdefault(group, []).append(record_id)
-        for group, wanted in by_group.items():
-            column = self.rows([group], ["id"]).column("id")
-            places = [pc.index(column, one).as_py() for one in wanted]
-            if there := sorted(place for place in places if place >= 0):
-                found[group] = there
-        return found
+        return by_group
 
 
 class Shelf:

@@ -65,6 +65,16 @@ class WarmReads:
         """Those of ``ids`` that are there, by id."""
         return self._again(lambda: self._get(ids)) if ids else {}
 
+    def indexed(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that are in files whose records the indexes keep."""
+        return self._again(lambda: self._held(ids, lambda file: file.indexed))
+
+    def leaving(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that are on their way from hot into files that are not indexed."""
+        return self._again(
+            lambda: self._held(ids, lambda file: file.state == REMOVING and not file.indexed)
+        )
+
     def within(
         self,
         where: RecordFilter,
@@ -171,6 +181,14 @@ class WarmReads:
             "warm files are missing: set tiers.place to where they are, or put them back; "
             "`analect archive` names them"
         )
+
+    def _held(self, ids: Sequence[RecordId], which: Callable[[TierFile], bool]) -> set[RecordId]:
+        """Those of ``ids`` that are in files of some sort."""
+        found: set[RecordId] = set()
+        for file in filter(which, self._files.standing(WARM) if ids else ()):
+            if wanted := [one for one in ids if file.first_id <= one <= file.last_id]:
+                found |= self._shelf.part(file.name).holds(wanted)
+        return found
 
     def _get(self, ids: Sequence[RecordId]) -> dict[RecordId, StoredRecord]:
         found: list[_Found] = []
