@@ -13,7 +13,7 @@ from analect.index.vectors.file import NAME, VectorFile
 from analect.model.errors import InvalidQuery
 from analect.model.query import RecordFilter
 
-EXACT_LIMIT = 100_000
+EXACT_LIMIT = 50_000
 """Up to so many rows a search compares every vector in full (see :mod:`.scan`)."""
 
 
