@@ -7,8 +7,9 @@ above sees only :mod:`analect.model.errors`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from analect.store.failures import translating
 
 __all__ = [
     "checkpoint",
+    "guarded",
     "is_postgres",
     "one_statement",
     "open_engine",
@@ -50,6 +52,10 @@ WAL_KEEP_PAGES = WAL_KEEP_BYTES // PAGE_SIZE
 :mod:`analect.store.checkpoints`)."""
 _AUTOCHECKPOINT_PAGES = 4 * WAL_KEEP_PAGES
 """Where a commit moves the WAL itself: only when nobody else comes to it."""
+
+Guard = Callable[[Connection], None]
+"""Raises where what was begun must not go on."""
+_guards: ContextVar[tuple[tuple[Engine, Guard], ...]] = ContextVar("guards", default=())
 
 _BEGIN = "analect_begin"
 _WRITER = "analect_writer"
@@ -153,6 +159,9 @@ def write_transaction(engine: Engine, *, durable: bool = True) -> Iterator[Conne
         with translating(), engine.connect() as connection, connection.begin():
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            for guarded_engine, guard in _guards.get():
+                if guarded_engine is engine:
+                    guard(connection)
             yield connection
         return
     writer: _Writer = engine.get_execution_options()[_WRITER]
@@ -164,6 +173,18 @@ def write_transaction(engine: Engine, *, durable: bool = True) -> Iterator[Conne
         connection.begin(),
     ):
         yield connection
+
+
+@contextmanager
+def guarded(engine: Engine, guard: Guard) -> Iterator[None]:
+    """Every :func:`write_transaction` that this thread opens on a Postgres within the block is shown
+    to ``guard`` first.
+    """
+    token = _guards.set((*_guards.get(), (engine, guard)))
+    try:
+        yield
+    finally:
+        _guards.reset(token)
 
 
 @contextmanager

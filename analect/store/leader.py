@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, cast
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from analect.model.errors import AnalectError, ConfigurationError
 from analect.store.engine import is_postgres, write_transaction
 from analect.store.failures import translating
-
-if TYPE_CHECKING:
-    import psycopg
+from analect.store.sessions import SILENT_SECONDS, OwnSession
 
 log = structlog.get_logger(__name__)
 
 _CHANNEL = "analect_outbox"
 _LOCK = 0x616E616C656374  # "analect"; advisory locks are a database's own
-
-
-SILENT_SECONDS = 30.0
-"""A leader that asks the database nothing for so long was frozen: Postgres ends its session."""
-_END_SILENT = (
-    "SELECT set_config('idle_session_timeout', %s, false) "
-    "WHERE current_setting('idle_session_timeout', true) IS NOT NULL"  # since Postgres 14
-)
 
 
 class Leadership:
@@ -45,8 +34,8 @@ class Leadership:
                 field="database_url",
             )
         self._engine = engine
-        self._silent = f"{round(silent_seconds * 1000)}ms"
-        self._connection: Connection | None = None
+        self._silent = silent_seconds
+        self._own: OwnSession | None = None
         self._leads = False
 
     def try_lead(self) -> bool:
@@ -57,13 +46,11 @@ class Leadership:
         """
         try:
             with translating():
-                driver = self._session()
+                session = self._session()
                 if self._leads:
-                    driver.execute("SELECT 1")
-                    return True
-                row = driver.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
-                if row is not None and row[0]:
-                    driver.execute(f"LISTEN {_CHANNEL}")
+                    session.ask("SELECT 1")
+                elif session.ask("SELECT pg_try_advisory_lock(%s)", _LOCK):
+                    session.driver.execute(f"LISTEN {_CHANNEL}")
                     self._leads = True
                 return self._leads
         except AnalectError:
@@ -78,7 +65,7 @@ class Leadership:
         """
         try:
             with translating():
-                found = self._session().notifies(timeout=seconds, stop_after=1)
+                found = self._session().driver.notifies(timeout=seconds, stop_after=1)
                 return bool(list(found))
         except AnalectError:
             self.close()
@@ -86,21 +73,16 @@ class Leadership:
 
     def close(self) -> None:
         """Let another one lead."""
-        connection, self._connection = self._connection, None
+        own, self._own = self._own, None
         self._leads = False
-        if connection is not None:
+        if own is not None:
             with translating():
-                connection.close()
+                own.close()
 
-    def _session(self) -> psycopg.Connection[Any]:
-        if self._connection is None:
-            self._connection = self._engine.connect()
-            self._connection.detach()  # closing it ends the session, and the lock with it
-        driver = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
-        if not driver.autocommit:
-            driver.autocommit = True
-            driver.execute(_END_SILENT, (self._silent,))
-        return driver
+    def _session(self) -> OwnSession:
+        if self._own is None:
+            self._own = OwnSession(self._engine, self._silent)
+        return self._own
 
 
 class Announcer:

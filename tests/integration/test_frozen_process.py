@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
+from analect.model.errors import StoreUnavailable
+from analect.store.alone import alone
 from analect.store.engine import open_engine, read_transaction, write_transaction
 from analect.store.leader import Leadership
 from analect.store.migrate import migrate
@@ -41,6 +43,25 @@ print("held", flush=True)
 sys.stdin.readline()
 try:
     leadership.try_lead()
+except StoreUnavailable:
+    print("lost", flush=True)
+"""
+_ALONE = """
+import sys
+from sqlalchemy import update
+from analect.model.errors import StoreUnavailable
+from analect.store.alone import alone
+from analect.store.engine import open_engine, write_transaction
+from analect.store.tables import meta
+
+engine = open_engine(sys.argv[1])
+try:
+    with alone(engine, "erasing", silent_seconds=0.5):
+        print("held", flush=True)
+        sys.stdin.readline()
+        with write_transaction(engine) as connection:
+            connection.execute(update(meta).where(meta.c.name == "row").values(value="frozen"))
+        print("written", flush=True)
 except StoreUnavailable:
     print("lost", flush=True)
 """
@@ -93,6 +114,44 @@ def test_its_locks_are_taken_from_it(database, frozen):
     with read_transaction(database) as connection:
         value = connection.execute(select(meta.c.value).where(meta.c.name == "row")).scalar_one()
     assert value == "second"
+
+
+def test_who_waits_for_its_turn_gets_it_and_the_frozen_one_changes_nothing_any_more(
+    database, frozen
+):
+    with write_transaction(database) as connection:
+        connection.execute(insert(meta).values(name="row", value="first"))
+    wake = frozen(_ALONE)
+    with alone(database, "erasing"):  # waits until the lock is free
+        assert wake().endswith("lost\n")
+        with write_transaction(database) as connection:
+            connection.execute(update(meta).where(meta.c.name == "row").values(value="second"))
+    with read_transaction(database) as connection:
+        value = connection.execute(select(meta.c.value).where(meta.c.name == "row")).scalar_one()
+    assert value == "second"
+
+
+def test_who_works_for_long_speaks_and_keeps_its_lock(database):
+    asked = text(
+        "SELECT pid, state_change FROM pg_stat_activity JOIN pg_locks USING (pid) "
+        "WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    with alone(database, "retention", silent_seconds=6):  # it speaks every two seconds
+
+        def sessions():
+            with read_transaction(database) as connection:
+                return set(connection.execute(asked).fetchall())
+
+        before = sessions()
+        assert before
+        wait_for(lambda: sessions() - before)
+        with (
+            pytest.raises(StoreUnavailable, match="at it already"),
+            alone(database, "retention", wait=False),
+        ):
+            pass
+        with write_transaction(database) as connection:
+            connection.execute(insert(meta).values(name="row", value="mine"))
 
 
 def test_another_dispatcher_leads_in_its_place(database, frozen):
