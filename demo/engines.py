@@ -11,12 +11,19 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from demo.server import DemoFailed
+
+if TYPE_CHECKING:
+    from tests.engines.neo4j.server import Neo4jServer
+    from tests.engines.opensearch.server import OpenSearchServer
+
+    Server = TypeVar("Server", OpenSearchServer, Neo4jServer)
 
 PROCESSES = (("dispatch",), ("work", "text"), ("work", "vectors"), ("work", "graph"))
 
@@ -117,31 +124,35 @@ def _valkey(found: Engines, stack: ExitStack) -> None:
 
 
 def _opensearch(found: Engines, stack: ExitStack) -> None:
-    from tests.engines.maven import CannotBuild
     from tests.engines.opensearch.server import OpenSearchServer
 
-    try:
-        server = OpenSearchServer()
-    except CannotBuild as error:
-        found.missing.append(f"OpenSearch (it needs {error})")
-        return
-    stack.callback(server.close)
-    found.variables["ANALECT_SEARCH__URL"] = server.wait().url
-    found.folders.append(server.folder)
-    found.names.append("OpenSearch")
+    server = _started(found, stack, "OpenSearch", OpenSearchServer)
+    if server is not None:
+        found.variables["ANALECT_SEARCH__URL"] = server.url
 
 
 def _neo4j(found: Engines, stack: ExitStack) -> None:
-    from tests.engines.maven import CannotBuild
     from tests.engines.neo4j.server import Neo4jServer
 
+    server = _started(found, stack, "Neo4j", Neo4jServer)
+    if server is not None:
+        found.variables["ANALECT_GRAPH__URL"] = server.url
+        found.variables["ANALECT_GRAPH__PASSWORD"] = server.password
+
+
+def _started(
+    found: Engines, stack: ExitStack, name: str, start: Callable[[], Server]
+) -> Server | None:
+    """An engine, ready; none where this machine lacks what it takes."""
+    from tests.engines.maven import CannotBuild
+
     try:
-        server = Neo4jServer()
+        server = start()
     except CannotBuild as error:
-        found.missing.append(f"Neo4j (it needs {error})")
-        return
+        found.missing.append(f"{name} (it needs {error})")
+        return None
     stack.callback(server.close)
-    found.variables["ANALECT_GRAPH__URL"] = server.wait().url
-    found.variables["ANALECT_GRAPH__PASSWORD"] = server.password
+    server.wait()
     found.folders.append(server.folder)
-    found.names.append("Neo4j")
+    found.names.append(name)
+    return server

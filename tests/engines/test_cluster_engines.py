@@ -21,9 +21,9 @@ pytest.importorskip("rq", reason="needs the extra `engines`")
 from tests.integration.clusters import (
     Cluster,
     Flow,
-    kill,
+    nothing_lost,
     restart_at_once,
-    wait_for,
+    under_faults,
 )
 from tests.valkey import valkey_server
 
@@ -67,11 +67,7 @@ def test_any_process_and_any_server_may_die_while_records_flow(
 ):
     chance = random.Random(11)
     kinds = [("work", "text"), ("dispatch",), ("work", "graph"), ("dispatch",)]
-    running = [cluster.start(*words) for words in kinds]
-
-    def again(number):
-        kill(running[number])
-        running[number] = cluster.start(*kinds[number])
+    running, again = cluster.crew(*kinds)
 
     def engine(server):
         server.kill()
@@ -82,28 +78,12 @@ def test_any_process_and_any_server_may_die_while_records_flow(
         faults = [cluster.lose_queue, lambda: restart_at_once(own_postgres)]
         faults += [lambda: engine(opensearch), lambda: engine(neo4j)]
         faults += [lambda n=n: again(n) for n in range(2)]
-        faults = faults * ROUNDS
-        chance.shuffle(faults)
-        for number, fault in enumerate(faults):
-            flow.until(RECORDS * (number + 1) // (len(faults) + 1))
-            fault()
-        flow.until(RECORDS)
-        flow.thread.join()
+        under_faults(flow, faults, ROUNDS, chance)
         opensearch.wait()
         neo4j.wait()
-        wait_for(lambda: not left(service), 150 if not LONG else 900)
-        assert not service.status()["quarantine"]
         refresh(place)
-        for index in ("text", "graph"):
-            report = service.verify(index)
-            assert report.clean
-            assert report.truth == report.indexed == flow.acked
+        nothing_lost(service, flow.acked)
     leaders = [httpx.get(f"{running[n].url}/v1/status").json() for n in (1, 3)]
     for one in leaders:
         assert {engine["state"] for engine in one["engines"].values()} == {"ok"}
         assert set(one["engines"]) == {"database", "queue", "search", "graph"}
-
-
-def left(service):
-    """Entries that are not done."""
-    return sum(one["entries"] for one in service.status()["processors"].values())

@@ -77,6 +77,18 @@ class Cluster:
         process.url = json.loads(line)["url"]
         return process
 
+    def crew(self, *kinds):
+        """Start a process of each kind; (them, by number, and what kills one of a number and starts
+        another in its place).
+        """
+        running = [self.start(*words) for words in kinds]
+
+        def again(number):
+            kill(running[number])
+            running[number] = self.start(*kinds[number])
+
+        return running, again
+
     def store(self, service, count, *, entry=10):
         ids = []
         for first in range(0, count, entry):
@@ -96,14 +108,41 @@ class Cluster:
             process.stdout.close()
 
 
+def waiting(service):
+    """Entries that are not done."""
+    return sum(one["entries"] for one in service.status()["processors"].values())
+
+
 def whole(service, count):
     """Everything is done, every index holds every record, nothing is in quarantine."""
-    status = service.status()
-    waiting = sum(one["entries"] for one in status["processors"].values())
-    if waiting:
+    if waiting(service):
         return False
+    status = service.status()
     assert not status["quarantine"]
     return status["indexes"]["text"]["records"] == count
+
+
+def under_faults(flow, faults, rounds, chance):
+    """Let each of these faults come as often as there are rounds, in an order by chance, evenly
+    while records flow; then wait until all is processed, and none given up.
+    """
+    faults = faults * rounds
+    chance.shuffle(faults)
+    for number, fault in enumerate(faults):
+        flow.until(flow.records * (number + 1) // (len(faults) + 1))
+        fault()
+    flow.until(flow.records)
+    flow.thread.join()
+    wait_for(lambda: not waiting(flow.service), 150 if rounds == 1 else 900)
+    assert not flow.service.status()["quarantine"]
+
+
+def nothing_lost(service, acked):
+    """What words and relations hold is what was acknowledged."""
+    for index in ("text", "graph"):
+        report = service.verify(index)
+        assert report.clean, report
+        assert report.truth == report.indexed == acked
 
 
 def kill(process):

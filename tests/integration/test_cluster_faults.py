@@ -25,10 +25,11 @@ pytest.importorskip("rq", reason="needs the extra `engines`")
 from tests.integration.clusters import (
     Cluster,
     Flow,
-    kill,
+    nothing_lost,
     restart_at_once,
+    under_faults,
     wait_for,
-    whole,
+    waiting,
 )
 from tests.valkey import valkey_server
 
@@ -121,11 +122,6 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(cluster, gated):
             assert process.wait(15) == 0
 
 
-def waiting(service):
-    """Entries that are not done."""
-    return sum(one["entries"] for one in service.status()["processors"].values())
-
-
 def test_processes_whose_clocks_differ_agree_on_the_time(cluster):
     settings = Settings(**cluster.values)
     with (
@@ -155,30 +151,13 @@ def test_any_of_them_may_die_while_records_flow(cluster, own_postgres):
     cluster.values["database_url"] = cluster.environment["ANALECT_DATABASE_URL"] = url
     chance = random.Random(7)
     kinds = [("work", "text"), ("work", "graph"), ("dispatch",), ("dispatch",)]
-    running = {}
+    _, again = cluster.crew(*kinds)
     with AnalysisService.open(Settings(**cluster.values)) as service:
-        for number, words in enumerate(kinds):
-            running[number] = cluster.start(*words)
         flow = Flow(service, RECORDS)
-
-        def again(number):
-            kill(running[number])
-            running[number] = cluster.start(*kinds[number])
-
         faults = [lambda n=n: again(n) for n in range(3)]
         faults += [cluster.flush, lambda: restart_at_once(own_postgres)]
-        faults = faults * ROUNDS
-        chance.shuffle(faults)
-        for number, fault in enumerate(faults):
-            flow.until(RECORDS * (number + 1) // (len(faults) + 1))
-            fault()
-        flow.until(RECORDS)
-        flow.thread.join()
-        wait_for(lambda: whole(service, flow.acked), 120 if not LONG else 600)
-        for index in ("text", "graph"):
-            report = service.verify(index)
-            assert report.clean
-            assert report.truth == report.indexed == flow.acked
+        under_faults(flow, faults, ROUNDS, chance)
+        nothing_lost(service, flow.acked)
         # Counted: what a status says of so many is about right, and a Postgres that was killed
         # begins its statistics anew.
         with read_transaction(service.store.engine) as connection:
