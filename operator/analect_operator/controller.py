@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -62,7 +62,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         loop, options = asyncio.get_running_loop(), self.options
-        self.world = World()
+        self.world = World(Cluster(operator=options.namespace, runbooks=options.runbooks_url))
         self.queue = WorkQueue(loop.time, random.random)
         self.children = Children(self._child_changed)
         self.secrets = Secrets(self._secret_changed)
@@ -181,7 +181,7 @@ class Controller:
             if resource.kind in found - watched:
                 self._watch(resource, self.children.observe, _MANAGED)
         if found != self.world.cluster.kinds:
-            self.world.cluster = Cluster(frozenset(found))
+            self.world.cluster = replace(self.world.cluster, kinds=frozenset(found))
             for ref in self.world.refs(STORE):
                 self.queue.add(ref)
 

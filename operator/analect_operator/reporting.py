@@ -19,7 +19,16 @@ log = structlog.get_logger(__name__)
 _CONTROLLER = "analect.dev/operator"
 _NOTE = 1024
 _EXPECTED = frozenset(
-    {"NotPaused", "NotYet", "Progressing", "Running", "Starting", "Stopped", "WaitsForDatabase"}
+    {
+        "NotPaused",
+        "NotYet",
+        "Progressing",
+        "Restoring",
+        "Running",
+        "Starting",
+        "Stopped",
+        "WaitsForDatabase",
+    }
 )
 
 

@@ -20,7 +20,8 @@ class OperatorOptions:
 
     ``namespaces`` empty means all. ``service_url`` is how Services are reached, with
     ``{service}``, ``{namespace}`` and ``{port}`` in it. ``poll_seconds`` 0: stores are not asked. A watch that
-    says nothing for ``silence_seconds`` is begun again.
+    says nothing for ``silence_seconds`` is begun again. Below ``runbooks_url`` are the pages that
+    alerts lead to; empty: they name the page, without an address.
     """
 
     image: str = DEFAULT_IMAGE
@@ -34,6 +35,7 @@ class OperatorOptions:
     poll_seconds: float = 15.0
     silence_seconds: float = 90.0
     service_url: str = "http://{service}.{namespace}.svc:{port}"
+    runbooks_url: str = ""
     log_level: str = "info"
 
     @classmethod
@@ -66,5 +68,12 @@ class OperatorOptions:
             poll_seconds=number("POLL_SECONDS", 15.0),
             silence_seconds=number("SILENCE_SECONDS", 90.0),
             service_url=said("SERVICE_URL", "http://{service}.{namespace}.svc:{port}"),
+            runbooks_url=_address(said("RUNBOOKS_URL", "")),
             log_level=said("LOG_LEVEL", "info"),
         )
+
+
+def _address(said: str) -> str:
+    if said and not said.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{PREFIX}RUNBOOKS_URL is no address; begin it with https://")
+    return said

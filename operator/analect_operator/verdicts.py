@@ -104,6 +104,9 @@ def _backends(looked: Looked) -> Iterator[Verdict]:
         mine = [text for text in lacking if text.startswith(f"spec.{part}.")]
         if mine:
             yield no(title, "SecretMissing", "; ".join(mine))
+        elif given[part].managed is not None and site.servers_stopped:
+            text = f"{site.called(part)} rests while spec.mode is Stopped; a Restore wakes it, too"
+            yield no(title, "Stopped", text)
         elif given[part].managed is not None and not _up(looked.child("StatefulSet", part)):
             yield no(title, "Starting", f"waits for the pod of {site.called(part)}")
         elif part not in (looked.engines or {}) and given[part].managed is not None:
@@ -191,6 +194,12 @@ def _backups(looked: Looked) -> Verdict:
 
 
 def _ready(site: Site, found: list[Verdict]) -> Verdict:
+    if site.stopped and site.writers_stopped:
+        text = (
+            "a Restore waits or runs, and managed servers run for it; afterwards they rest again, "
+            "for spec.mode is Stopped: set it to Active then"
+        )
+        return no("Ready", "Restoring", text)
     if site.stopped:
         return no("Ready", "Stopped", "spec.mode is Stopped; set it to Active")
     for one in found:

@@ -90,7 +90,8 @@ class Works:
             return
         if ref.kind == "Erasure":
             await self._forget_subject(body, said)
-        await self.reporter.report(body, [accepted, yes("Complete", "Succeeded")], more)
+        done = yes("Complete", "Succeeded", _afterwards(site, body))
+        await self.reporter.report(body, [accepted, done], more)
 
     async def _wait(self, body: dict[str, Any], hindrance: Verdict) -> None:
         await self.reporter.report(body, [hindrance, _pending(hindrance)], {"phase": "Waiting"})
@@ -233,6 +234,13 @@ def _owned(manifest: Manifest, body: dict[str, Any]) -> Manifest:
 def _up(server: Child) -> bool:
     """Whether it runs, and is not about to be stopped or started."""
     return server.facts.settled and 1 <= server.facts.wanted <= server.facts.ready
+
+
+def _afterwards(site: Site, body: dict[str, Any]) -> str:
+    """What is left to be done by a person."""
+    if body["kind"] != "Restore" or body["spec"].get("dryRun") or not site.stopped:
+        return ""
+    return f"{site.name} stays Stopped, so that one can look first; set its spec.mode to Active"
 
 
 def _pending(waits: Verdict) -> Verdict:

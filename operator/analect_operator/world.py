@@ -56,8 +56,8 @@ class Secrets:
 class World:
     """Our own resources as last seen, and who refers to whom."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster()
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self._bodies: dict[Ref, Body] = {}
         self._by_uid: dict[str, Ref] = {}
         self._referring: defaultdict[Ref, set[Ref]] = defaultdict(set)

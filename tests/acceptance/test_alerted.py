@@ -75,7 +75,7 @@ def test_a_backlog_is_notified_of_and_its_end_too(place: Place, tmp_path: Path) 
                 "severity": "warning",
             }
             assert found["annotations"]["summary"].startswith("A processor has not come to")
-            page = ROOT / found["annotations"]["runbook_url"]
+            page = ROOT / found["annotations"]["runbook"]
             assert page.read_text().startswith("# AnalectBacklogOld\n")
             assert wait_for(lambda: receiver.got("AnalectStale", "firing"))
             about_it = {*HURRIED, "AnalectProcessorPaused"}

@@ -64,6 +64,13 @@ def image() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def test_the_base_is_pinned_by_its_digest() -> None:
+    """Both stages begin from the same one; the tag beside it says which it is."""
+    assert re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+    (base,) = re.findall(r"^ARG BASE=(.*)$", CONTAINERFILE, re.MULTILINE)
+    assert re.fullmatch(r"[a-z./]+/python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
+
+
 def test_the_commands_are_there_and_nothing_of_the_tests(image: Path) -> None:
     assert {"analect", "analect-operator"} <= {path.name for path in (image / "bin").iterdir()}
     assert not list((image / "lib").glob("python*/site-packages/pytest"))

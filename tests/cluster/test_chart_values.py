@@ -72,6 +72,12 @@ SEEN: dict[str, tuple[Any, str, str, Any]] = {
         "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
     }),
     "monitoring.dashboardLabel": ("mine", "ConfigMap", "metadata.labels.mine", "1"),
+    "monitoring.runbooksUrl": (
+        "https://wiki.example.org/r/",
+        "PrometheusRule",
+        "spec.groups.0.rules.0.annotations.runbook_url",
+        "https://wiki.example.org/r/AnalectOperatorLeaderless.md",
+    ),
     "monitoring.labels": ({"release": "p"}, "PodMonitor", "metadata.labels.release", "p"),
     "networkPolicy.enabled": (False, "NetworkPolicy", "", None),
     "store.enabled": (False, "AnalysisStore", "", None),
@@ -152,6 +158,8 @@ def step(found: Any, part: str) -> Any:
             for one in container["env"]
         }
         return {"pod": pod, "container": container, "env": env}[part]
+    if isinstance(found, list):
+        return found[int(part)]
     return found.get(part) if isinstance(found, dict) else None
 
 
@@ -176,6 +184,7 @@ def test_misspelt_values_are_refused_by_name(any_helm: Helm, tmp_path: Path) -> 
         ({"scope": {"namespaces": ["Team_A"]}}, "/scope/namespaces/0"),
         ({"store": {"name": "First"}}, "/store/name"),
         ({"monitoring": {"labels": {"release": 1}}}, "/monitoring/labels/release"),
+        ({"monitoring": {"runbooksUrl": "docs/runbooks"}}, "/monitoring/runbooksUrl"),
     ],
 )
 def test_wrong_values_say_where(

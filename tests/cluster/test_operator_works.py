@@ -174,9 +174,10 @@ def test_a_restore_takes_the_place_of_a_store_only_where_its_database_refuses_wr
     )
 
 
-def test_servers_of_a_stopped_store_rest_once_they_refuse_writes(place: Place) -> None:
+def test_servers_of_a_stopped_store_rest_but_for_a_restore(place: Place) -> None:
+    """Once they refuse writes; and the conditions say so to whoever waits for them."""
     servers = {"database": {"managed": {}}, "queue": {"managed": {}}}
-    place.store("demo", {"image": "analect:1.0.0", **servers})
+    place.store("demo", {"image": "analect:1.0.0", "backup": {"volume": {}}, **servers})
     place.ready("demo")
     place.change("demo", {"mode": "Stopped"})
 
@@ -190,6 +191,13 @@ def test_servers_of_a_stopped_store_rest_once_they_refuse_writes(place: Place) -
         return bool(status(place, "analysisstores", "demo").get("heldMode") == "Stopped")
 
     wait_for(told, what="the status says that the mode is held")  # it comes after what it tells of
+    for one in ("DatabaseReady", "QueueReady"):
+        assert "a Restore wakes it" in place.says("demo", one, "False", "Stopped")["message"]
+    place.create("Restore", "restores", "back", STORE)
+    done = place.says("back", "Complete", "True", plural="restores")
+    assert done["message"].endswith("set its spec.mode to Active")
+    wait_for(rests, what="the database rests again")
+    assert "set it to Active" in place.says("demo", "Ready", "False", "Stopped")["message"]
     place.change("demo", {"mode": "Active"})
     place.ready("demo")
 

@@ -282,17 +282,55 @@ def test_a_bucket_without_a_key_is_opened_by_what_the_cloud_says_of_the_pod() ->
 
 def test_the_operator_and_named_namespaces_come_in() -> None:
     closed = FULL | {"networkPolicy": {"enabled": True, "allowFromNamespaces": ["web"]}}
-    (policy,) = [one for one in children(site(closed)) if one["kind"] == "NetworkPolicy"]
+    where = site(closed, cluster=Cluster(operator="operators"))
+    (policy,) = [one for one in children(where) if one["kind"] == "NetworkPolicy"]
     _one_another, callers = policy["spec"]["ingress"]
     assert [one["port"] for one in callers["ports"]] == [8080]
     spaces = [
-        one["namespaceSelector"].get("matchLabels", {}).get("kubernetes.io/metadata.name")
+        one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
         for one in callers["from"]
     ]
-    assert spaces == ["team", "web", None]
+    assert spaces == ["team", "web", "operators"]
+    assert all("podSelector" not in one for one in callers["from"][:-1])
     assert callers["from"][-1]["podSelector"] == {
         "matchLabels": {"app.kubernetes.io/name": "analect-operator"}
     }
+
+
+def budgets(spec: dict[str, Any]) -> set[str]:
+    found = [one for one in children(site(spec)) if one["kind"] == "PodDisruptionBudget"]
+    # As a number that must be there it would hold up the drain of the last pod for ever.
+    assert all(one["spec"]["maxUnavailable"] == 1 for one in found)
+    return {one["metadata"]["name"] for one in found}
+
+
+def test_where_there_can_be_several_one_goes_at_a_time() -> None:
+    assert budgets(FULL) == {"demo-ingest", "demo-query"}
+    several = FULL | {
+        "dispatcher": {"replicas": 2},
+        "processors": [
+            {"name": "text", "replicas": 3},
+            {"name": "vectors", "autoscaling": {"min": 0, "max": 5}},
+            {"name": "graph", "replicas": 1},
+        ],
+    }
+    more = {"demo-dispatcher", "demo-worker-text", "demo-worker-vectors"}
+    assert budgets(several) == budgets(FULL) | more
+    assert budgets({"embedded": {}}) == set()
+
+
+def test_alerts_lead_to_pages_where_somebody_said_where_these_are() -> None:
+    def notes(runbooks: str) -> list[dict[str, str]]:
+        cluster = Cluster(frozenset({"PrometheusRule"}), runbooks=runbooks)
+        (found,) = [
+            one for one in children(site(cluster=cluster)) if "groups" in one.get("spec", ())
+        ]
+        return [one["annotations"] for one in found["spec"]["groups"][0]["rules"]]
+
+    assert all(set(one) == {"summary", "runbook"} for one in notes(""))
+    for one in notes("https://wiki.example.org/runbooks/"):
+        name = one["runbook"].removeprefix("docs/runbooks/")
+        assert one["runbook_url"] == f"https://wiki.example.org/runbooks/{name}"
 
 
 def test_pods_that_answer_are_found_by_a_plain_prometheus() -> None:

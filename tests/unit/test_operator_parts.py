@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from analect_operator import settings
 from analect_operator.build import names
+from analect_operator.errors import ConfigurationError
 from analect_operator.metrics import Metrics
 from analect_operator.migrating import _older
 from analect_operator.projection import live_digest, wanted_digest
@@ -167,6 +168,11 @@ def test_every_metric_and_setting_is_documented() -> None:
     source = Path(settings.__file__).read_text("utf-8")
     said = set(re.findall(r'(?:said|number)\("([A-Z_]+)"', source))
     assert [name for name in said if f"`{PREFIX}{name}`" not in page] == []
+
+
+def test_an_address_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="ANALECT_OPERATOR_RUNBOOKS_URL"):
+        OperatorOptions.from_environment({"ANALECT_OPERATOR_RUNBOOKS_URL": "docs/runbooks"})
 
 
 def test_options_come_from_the_environment() -> None:

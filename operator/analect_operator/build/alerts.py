@@ -1,7 +1,8 @@
 """What somebody is told about: alerts on the metrics of a store and of the operator.
 
 One source for the PrometheusRule of each store, that of the chart, and the plain rules file. No
-label of an alert is unbounded; every alert has a page under docs/runbooks that bears its name.
+label of an alert is unbounded; every alert names its page under docs/runbooks, with an address where
+somebody said under which one these pages are.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ class Alert:
     severity: str
     summary: str
 
-    def rule(self, selector: str) -> dict[str, Any]:
+    def rule(self, selector: str, runbooks: str) -> dict[str, Any]:
         """As Prometheus reads it."""
+        page = f"{self.name}.md"
+        link = {"runbook_url": f"{runbooks.rstrip('/')}/{page}"} if runbooks else {}
         return {
             "alert": self.name,
             "expr": self.expr.replace("@", selector),
@@ -44,7 +47,8 @@ class Alert:
             "labels": {"severity": self.severity},
             "annotations": {
                 "summary": self.summary,
-                "runbook_url": f"{RUNBOOKS}/{self.name}.md",
+                "runbook": f"{RUNBOOKS}/{page}",
+                **link,
             },
         }
 
@@ -291,6 +295,10 @@ def operator_alerts(limits: Thresholds) -> list[Alert]:
     ]
 
 
-def groups(name: str, alerts: list[Alert], selector: str = "") -> list[dict[str, Any]]:
-    """Groups of a rules file or a PrometheusRule. ``selector``: label matchers, by commas."""
-    return [{"name": name, "rules": [alert.rule(selector) for alert in alerts]}]
+def groups(
+    name: str, alerts: list[Alert], selector: str = "", runbooks: str = ""
+) -> list[dict[str, Any]]:
+    """Groups of a rules file or a PrometheusRule. ``selector``: label matchers, by commas.
+    ``runbooks``: the address below which the pages of the alerts are.
+    """
+    return [{"name": name, "rules": [alert.rule(selector, runbooks) for alert in alerts]}]

@@ -60,7 +60,8 @@ def _rules(site: Site) -> Manifest:
     """The store's alerts, by its own thresholds."""
     mine = f'namespace="{site.namespace}",app_kubernetes_io_instance="{names.label(site.name)}"'
     alerts = store_alerts(site.spec.monitoring.thresholds)
-    body = {"groups": groups(f"{site.namespace}-{site.name}", alerts, mine)}
+    name = f"{site.namespace}-{site.name}"
+    body = {"groups": groups(name, alerts, mine, site.cluster.runbooks)}
     return site.manifest(
         "monitoring.coreos.com/v1", "PrometheusRule", "alerts", "metrics", {"spec": body}
     )

@@ -53,8 +53,9 @@ def _policy(site: Site) -> Manifest:
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space}}}
         for space in dict.fromkeys(spaces)
     ]
-    # It asks the dispatcher for the backlog and the states of engines, from wherever it is.
-    callers.append({"namespaceSelector": {}, "podSelector": {"matchLabels": _OPERATOR}})
+    # It asks the dispatcher for the backlog and the states of engines.
+    home = {"matchLabels": {"kubernetes.io/metadata.name": site.cluster.operator}}
+    callers.append({"namespaceSelector": home, "podSelector": {"matchLabels": _OPERATOR}})
     body = {
         "podSelector": {"matchLabels": mine},
         "policyTypes": ["Ingress", "Egress"],

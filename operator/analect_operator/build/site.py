@@ -18,9 +18,13 @@ _NO_LABEL = frozenset("/@:")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the cluster has beside Kubernetes itself."""
+    """What the cluster has beside Kubernetes itself, the namespace in which the operator is, and
+    the address under which its runbooks are (empty: nobody said).
+    """
 
     kinds: frozenset[str] = frozenset()
+    operator: str = "default"
+    runbooks: str = ""
 
     @property
     def keda(self) -> bool:

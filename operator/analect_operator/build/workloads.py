@@ -48,6 +48,8 @@ def workloads(site: Site) -> Iterator[Manifest]:
         replicas=0 if site.stopped or site.writers_stopped else spec.dispatcher.replicas,
     )
     yield service(site, "dispatcher", Serving())
+    if spec.dispatcher.replicas > 1:
+        yield _budget(site, "dispatcher")
     for processor in processors(site):
         yield from _workers(site, processor)
 
@@ -86,6 +88,8 @@ def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
         del made["spec"]["replicas"]
         yield from _scaled_by_keda(site, processor.name, scaled)
     yield made
+    if (wanted if scaled is None else scaled.max) > 1:
+        yield _budget(site, component)
 
 
 def _scaled_by_keda(site: Site, processor: str, scaling: BacklogAutoscaling) -> Iterator[Manifest]:
@@ -151,6 +155,7 @@ def service(site: Site, component: str, serving: Serving) -> Manifest:
 
 
 def _budget(site: Site, component: str) -> Manifest:
+    """One pod at a time: by how many may be away, so that the last one never holds up a drain."""
     body = {"maxUnavailable": 1, "selector": {"matchLabels": site.selector(component)}}
     return site.manifest("policy/v1", "PodDisruptionBudget", component, component, {"spec": body})
 
