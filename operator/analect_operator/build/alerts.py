@@ -36,7 +36,7 @@ class Alert:
     severity: str
     summary: str
 
-    def rule(self, selector: str, runbooks: str) -> dict[str, Any]:
+    def rule(self, selector: str, runbooks: str = "") -> dict[str, Any]:
         """As Prometheus reads it."""
         page = f"{self.name}.md"
         link = {"runbook_url": f"{runbooks.rstrip('/')}/{page}"} if runbooks else {}
