@@ -139,6 +139,9 @@ class Reconciler:
             workers=memory.workers,
             writers_stopped=restoring(self.world, Ref.of(body)),
         )
+        return self._with_secrets(site)
+
+    def _with_secrets(self, site: Site) -> Site:
         digests = {
             name: found
             for name in secret_names(site)
@@ -163,6 +166,8 @@ class Reconciler:
     async def _settle(self, body: Body, site: Site, decided: Decided, memory: Memory) -> None:
         if self.secrets.keys(site.namespace, site.secret) is None:
             await self._generate(site)
+            # Pods are made with what is in it at once, not without it and then again.
+            site = self._with_secrets(site)
         policy = governing(self.world, Ref.of(body))
         inputs = (
             body["metadata"]["generation"],

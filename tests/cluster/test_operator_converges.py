@@ -73,12 +73,14 @@ def test_a_store_on_servers_of_others(place: Place, operator: Running) -> None:
     assert "form differs" not in operator.log.read_text()
 
 
-def test_an_embedded_store(place: Place) -> None:
+def test_an_embedded_store(place: Place, operator: Running) -> None:
     place.store("tiny", {"image": "analect:1.0.0", "embedded": {}, "backup": {"volume": {}}})
     place.ready("tiny")
     assert place.names("deployments") == {"tiny-embedded"}
     assert place.names("persistentvolumeclaims") == {"tiny-data", "tiny-keys", "tiny-backups"}
     assert place.names("statefulsets") == set()
+    # Not first without the Secret that is made for it, and a second pod with it.
+    assert operator.wrote(place.name).count("apply Deployment tiny-embedded") == 1
 
 
 def test_managed_servers_come_first(place: Place, operator: Running) -> None:
