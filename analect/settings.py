@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +32,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from analect.model.errors import ConfigurationError
+from analect.setting_names import misspelt
 
 PREFIX = "ANALECT_"
 CONFIG_FILE = "analect.toml"
@@ -494,9 +495,21 @@ class _Values(PydanticBaseSettingsSource):
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """``ANALECT_*`` as a nested dict of texts; pydantic turns them into what the fields are.
 
-    A variable of a group that does not exist is some other program's; a wrong name within a group
-    is an error. An empty variable is "not said".
+    A wrong name within a group is an error, and one that was meant for a setting; any other
+    variable is some other program's. An empty one is "not said".
+
+    Raises:
+        ConfigurationError: a variable is misspelt.
     """
+    if wrong := misspelt(environ, PREFIX, (name.upper() for name in _variables(Settings))):
+        raise ConfigurationError(
+            "; ".join(
+                f"there is no setting for the variable {name}"
+                + (f"; did you mean {near}?" if near else ": look into docs/reference/settings.md")
+                for name, near in sorted(wrong.items())
+            ),
+            field=min(wrong),
+        )
     found: dict[str, Any] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or not value:
@@ -505,6 +518,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if path[0] in Settings.model_fields:
             _put(found, path, value)
     return found
+
+
+def _variables(model: type[BaseModel], group: str = "") -> Iterator[str]:
+    """Every setting, groups joined as in a variable."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _variables(kind, f"{group}{name}__")
+        else:
+            yield group + name
 
 
 def _from_older_names(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def aggregate(
 ) -> None:
     """Count and add up hot and warm records, by any fields."""
     names = [name.strip() for name in by.split(",") if name.strip()]
-    with session.service() as service:
-        items = service.aggregate(replace(wanted, tier=tier), names)
+    with session.reader() as reader:
+        items = reader.aggregate(replace(wanted, tier=tier), names)
     if session.json:
         session.out.value({"items": items, "next": None})
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,10 @@ class Reader(Protocol):
 
     def page(self, where: RecordFilter, page: PageRequest) -> Listing:
         """Records that pass."""
+        ...
+
+    def aggregate(self, where: RecordFilter, by: Sequence[str]) -> Sequence[Flat]:
+        """Figures of those that pass, by group."""
         ...
 
     def get(self, record_id: str) -> Flat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from analect.cli.reader import Flat, Listing
@@ -21,6 +21,10 @@ class LocalReader:
         """Records that pass."""
         found = self._service.list(where, page)
         return Listing([to_flat(record) for record in found.items], found.next)
+
+    def aggregate(self, where: RecordFilter, by: Sequence[str]) -> Sequence[Flat]:
+        """Figures of those that pass, by group."""
+        return self._service.aggregate(where, by)
 
     def get(self, record_id: str) -> Flat:
         """One record."""

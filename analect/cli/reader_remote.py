@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analect.cli.reader import Flat, Listing
@@ -26,6 +26,11 @@ class RemoteReader:
             **_filters(where),
         )
         return Listing(found["items"], found.get("next"))
+
+    def aggregate(self, where: RecordFilter, by: Sequence[str]) -> Sequence[Flat]:
+        """Figures of those that pass, by group."""
+        items: Sequence[Flat] = self._client.aggregate(by, **_filters(where))["items"]
+        return items
 
     def get(self, record_id: str) -> Flat:
         """One record."""

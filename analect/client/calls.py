@@ -65,6 +65,12 @@ def listing(where: Params, limit: int) -> Call:
     return Call("GET", "/v1/records", (*where, ("limit", str(limit))))
 
 
+def aggregate(by: Iterable[str], where: Params) -> Call:
+    """Figures by group, all in one answer."""
+    names = [by] if isinstance(by, str) else by
+    return Call("GET", "/v1/aggregate", (*where, ("by", ",".join(names))))
+
+
 def thread(thread_id: str, limit: int) -> Call:
     """The first page of a conversation."""
     return Call("GET", f"/v1/threads/{_quoted(thread_id)}", (("limit", str(limit)),))

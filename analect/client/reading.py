@@ -52,6 +52,22 @@ class Reading(ABC, Generic[One, Many]):
         call = calls.listing(calls.filters(where, **{**said, "tags": said["tags"] or ()}), limit)
         return self._call(call if cursor is None else call.at(cursor))
 
+    def aggregate(
+        self,
+        by: Sequence[str] = (),
+        *,
+        tags: Sequence[str] = (),
+        dimensions: Mapping[str, str] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        **where: Any,
+    ) -> One:
+        """Figures of the hot and warm records that pass, by fields, ``hour``, ``day``, ``month``
+        and ``dim.NAME``: ``{"items": [{"group", "records", …}], "next": null}``.
+        """
+        where_ = calls.filters(where, tags=tags, dimensions=dimensions, since=since, until=until)
+        return self._call(calls.aggregate(by, where_))
+
     def thread(self, thread_id: str, *, page_size: int = PAGE) -> Many:
         """A conversation in order."""
         return self._pages(calls.thread(thread_id, page_size))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
 from analect.index.generations import Fixed, Generations, IndexFile
-from analect.index.progress import Progress
+from analect.index.progress import Filled
 from analect.model.ids import RecordId
 
 
@@ -44,7 +44,7 @@ class RecordsFile(IndexFile, Protocol):
 F = TypeVar("F", bound=RecordsFile)
 
 
-class FiledIndex(Generic[F]):
+class FiledIndex(Filled, Generic[F]):
     """An index in a folder. One process may write while others ask.
 
     Nothing is read before the first use: a damaged file, or one of another model, makes every
@@ -54,7 +54,6 @@ class FiledIndex(Generic[F]):
     def __init__(self, folder: Path, name: str, open_file: Callable[[Path, bool], F]) -> None:
         self._files: Generations[F] | Fixed[F] = Generations(folder, name, open_file)
         self._filling = False
-        self._progress: Progress | None = None
 
     def delete(self, ids: Sequence[RecordId]) -> None:
         """Forget these records (absent ones are fine), and what only they were there for."""
@@ -97,15 +96,6 @@ class FiledIndex(Generic[F]):
             vars(fresh).update(_files=Fixed(file), _filling=True, _progress=progress)
             yield fresh
             file.finish()
-
-    def reached(self) -> RecordId | None:
-        """Of a fresh index: everything up to this id is in already."""
-        return None if self._progress is None else self._progress.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """Of a fresh index: everything up to this id is in."""
-        if self._progress is not None:
-            self._progress.reach(record_id)
 
     def check(self) -> None:
         """Read everything.

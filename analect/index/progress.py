@@ -45,6 +45,21 @@ class Progress:
             self._note(record_id)
 
 
+class Filled:
+    """An index that may be a fresh one, which something is filling."""
+
+    _progress: Progress | None = None
+
+    def reached(self) -> RecordId | None:
+        """Of a fresh index: everything up to this id is in already."""
+        return None if self._progress is None else self._progress.reached()
+
+    def reach(self, record_id: RecordId) -> None:
+        """Of a fresh index: everything up to this id is in."""
+        if self._progress is not None:
+            self._progress.reach(record_id)
+
+
 @contextmanager
 def showing(show: Callable[[], object], seconds: float, index: str) -> Iterator[None]:
     """Within the block, a thread calls ``show`` every so many seconds. Its errors are no one's: who

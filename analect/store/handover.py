@@ -27,18 +27,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from analect.model.ids import Micros
 from analect.store.engine import read_transaction, write_transaction
 from analect.store.outbox import (
-    BACKLOG,
     CLAIMED,
-    COMMITTED,
     DUE_AGAIN,
-    INTERACTIVE,
-    PENDING,
     QUEUE,
-    alone,
-    ids_held,
-    with_commits,
+    Due,
+    due_entries,
 )
-from analect.store.pauses import awake
 from analect.store.tables import outbox
 
 AT_ONCE = 300
@@ -57,14 +51,6 @@ class Bundle:
     seqs: tuple[int, ...]
     records: int
     full: bool
-    urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    seq: int
-    records: int
-    alone: bool
     urgent: bool
 
 
@@ -93,7 +79,8 @@ class Handover:
         """
         with write_transaction(self._engine, durable=False) as connection:
             bundles: list[Bundle] = []
-            for bundle in _packed(_due(connection, processor, now), batch, now):
+            due = due_entries(connection, processor, AT_ONCE, now)
+            for bundle in _packed(due, batch, now):
                 if len(bundles) >= room:
                     break
                 if bundle.full or sum(not one.full for one in bundles) < partial:
@@ -137,37 +124,9 @@ class Handover:
             return connection.execute(back).rowcount
 
 
-def _due(connection: Connection, processor: str, now: Micros) -> list[_Due]:
-    """What may be processed, the first first, locked."""
-    found: list[_Due] = []
-    for priority in (INTERACTIVE, COMMITTED, BACKLOG):
-        wanted = (
-            select(outbox.c.seq, func.length(ids_held), alone)
-            .select_from(with_commits)
-            .where(
-                outbox.c.processor == processor,
-                outbox.c.state == PENDING,
-                outbox.c.priority == priority,
-                outbox.c.not_before <= now,
-                awake(processor),
-            )
-            .order_by(outbox.c.not_before, outbox.c.seq)
-            .limit(AT_ONCE - len(found))
-            .with_for_update(skip_locked=True, of=outbox)
-        )
-        urgent = priority == INTERACTIVE
-        found += [
-            _Due(seq, (size or 0) // 16, by_itself, urgent)
-            for seq, size, by_itself in connection.execute(wanted)
-        ]
-        if len(found) >= AT_ONCE:
-            break
-    return found
-
-
-def _packed(due: Iterable[_Due], batch: int, now: Micros) -> Iterable[Bundle]:
+def _packed(due: Iterable[Due], batch: int, now: Micros) -> Iterable[Bundle]:
     """``due`` in bundles; the last of each urgency is full only if nothing more fits."""
-    held: list[_Due] = []
+    held: list[Due] = []
     size = 0
     for one in due:
         if held and (size + one.records > batch or not _together(held[-1], one)):
@@ -179,11 +138,11 @@ def _packed(due: Iterable[_Due], batch: int, now: Micros) -> Iterable[Bundle]:
         yield _bundle(held, now, full=held[-1].alone or size >= batch)
 
 
-def _together(one: _Due, other: _Due) -> bool:
+def _together(one: Due, other: Due) -> bool:
     return one.urgent == other.urgent and not (one.alone or other.alone)
 
 
-def _bundle(held: Sequence[_Due], now: Micros, *, full: bool) -> Bundle:
+def _bundle(held: Sequence[Due], now: Micros, *, full: bool) -> Bundle:
     seqs = tuple(one.seq for one in held)
     records = sum(one.records for one in held)
     return Bundle(f"{seqs[0]}-{now}", seqs, records, full, held[0].urgent)

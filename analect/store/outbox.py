@@ -9,23 +9,12 @@ wait for the disk.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import (
-    Connection,
-    Engine,
-    and_,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, literal, or_, select, update
 
 from analect.model.errors import EngineUnavailable, StoreUnavailable
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
@@ -64,6 +53,16 @@ ids_held = func.coalesce(outbox.c.ids, commits.c.ids)
 with_commits = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
 alone = and_(outbox.c.attempts >= ALONE, func.coalesce(outbox.c.error_code, "") == WORKER_LOST)
 """Whether an entry is processed by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry that may be taken. ``alone``: it shares no batch; ``urgent``: someone waits."""
+
+    seq: int
+    records: int
+    alone: bool
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,31 +362,16 @@ class Outbox:
         ]
 
     def _due(self, connection: Connection, processor: str, limit: int, now: Micros) -> list[int]:
-        """Entries to take, locked on Postgres: as many as hold about ``limit`` records."""
+        """Entries to take: as many as hold about ``limit`` records."""
         chosen: list[int] = []
         held = 0
-        for priority in (INTERACTIVE, COMMITTED, BACKLOG):
-            rows = connection.execute(
-                select(outbox.c.seq, func.length(ids_held), alone)
-                .select_from(with_commits)
-                .where(
-                    outbox.c.processor == processor,
-                    outbox.c.state == PENDING,
-                    outbox.c.priority == priority,
-                    outbox.c.not_before <= now,
-                    awake(processor),
-                )
-                .order_by(outbox.c.not_before, outbox.c.seq)
-                .limit(min(limit, _LOOK_AT))
-                .with_for_update(skip_locked=True, of=outbox)
-            )
-            for seq, size, by_itself in rows:
-                if chosen and (by_itself or held + size // 16 > limit):
-                    return chosen
-                chosen.append(seq)
-                held += size // 16
-                if by_itself:
-                    return chosen
+        for one in due_entries(connection, processor, min(limit, _LOOK_AT), now):
+            if chosen and (one.alone or held + one.records > limit):
+                break
+            chosen.append(one.seq)
+            held += one.records
+            if one.alone:
+                break
         return chosen
 
     def _settle(
@@ -433,6 +417,33 @@ class Outbox:
     def _wait(self, attempts: int) -> Micros:
         full = min(self._retry.first << min(attempts - 1, 40), self._retry.longest)
         return int(full * (0.5 + 0.5 * self._jitter()))
+
+
+def due_entries(connection: Connection, processor: str, limit: int, now: Micros) -> Iterator[Due]:
+    """What may be processed now, the first first, locked on Postgres; at most ``limit``. What is
+    less urgent is looked for only when the caller gets so far.
+    """
+    left = limit
+    for priority in (INTERACTIVE, COMMITTED, BACKLOG):
+        wanted = (
+            select(outbox.c.seq, func.length(ids_held), alone)
+            .select_from(with_commits)
+            .where(
+                outbox.c.processor == processor,
+                outbox.c.state == PENDING,
+                outbox.c.priority == priority,
+                outbox.c.not_before <= now,
+                awake(processor),
+            )
+            .order_by(outbox.c.not_before, outbox.c.seq)
+            .limit(left)
+            .with_for_update(skip_locked=True, of=outbox)
+        )
+        for seq, size, by_itself in connection.execute(wanted).all():
+            left -= 1
+            yield Due(seq, (size or 0) // 16, by_itself, priority == INTERACTIVE)
+        if left <= 0:
+            return
 
 
 def _row(

@@ -279,6 +279,7 @@ def test_through_a_server_it_is_the_same(place, url):
     for words in (
         ("list", "--kind", "message", "--oldest-first"),
         ("list", "--where", "dim.language=de", "--from", "2025-06-30"),
+        ("aggregate", "--by", "service,month,dim.language", "--from", "2025-06-30"),
         ("thread", THREAD),
         ("search", "warehouse", "--tags", "support"),
     ):

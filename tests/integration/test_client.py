@@ -538,6 +538,8 @@ def test_everything_through_a_real_server(real):
         assert client.counters.accepted == 30
         assert [turn["id"] for turn in client.thread("t/1", page_size=7)] == ids
         found = list(client.list(tags=["a b"], project="shop", page_size=11))
+        (group,) = client.aggregate(["project", "month"], tags=["a b"])["items"]
+        assert (group["group"]["project"], group["records"]) == ("shop", 30)
         assert [item["id"] for item in found] == sorted(ids, reverse=True)
         delivery = client.send([{"input": "Zauberwürfel"}], wait_indexed=20)
         assert client.search("zauberwurfel")["items"][0]["record"]["id"] == delivery.ids[0]
@@ -556,6 +558,8 @@ def test_everything_through_a_real_server(real):
     async def from_an_event_loop():
         async with AsyncClient(real.url) as client, aclosing(client.tail(seen["next"])) as tail:
             page = await client.list_page(limit=1, tags=["a b"])
+            (whole,) = (await client.aggregate(kind="interaction"))["items"]
+            assert (whole["group"], whole["records"]) == ({}, 31)
             hits = await client.search("Zauberwürfel", mode="hybrid", limit=1)
             assert hits["items"][0]["record"]["id"] == delivery.ids[0]
             assert page["items"][0]["id"] == max(ids)

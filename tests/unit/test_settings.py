@@ -116,6 +116,48 @@ def test_variables_of_other_programs_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ANALECT_API_KEY", "k"),
+        ("ANALECT_CONFIG", ""),
+        ("ANALECT_OPERATOR_PORT", "8081"),
+        ("ANALECT_TEST_HOME", "x"),
+        ("ANALECT_FAULT_ROUNDS", "long"),
+        ("ANALECT_EXPORTER_TOKEN", "of another program"),
+        ("ANALECT_SERVICE_HOST", "10.0.0.7"),
+        ("ANALECT_SERVICE_PORT_HTTP", "8080"),
+        ("ANALECT_PORT", "tcp://10.0.0.7:8080"),
+        ("ANALECT_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("ANALECT_HTTP_PORT", "tcp://10.0.0.7:8080"),
+        ("ANALECT_HTTP_SERVICE_PORT", "8080"),
+    ],
+)
+def test_not_every_variable_is_taken_for_a_setting(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert Settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ANALECT_HTTP_PORT", "ANALECT_HTTP__PORT"),
+        ("ANALECT_HTPP__PORT", "ANALECT_HTTP__PORT"),
+        ("ANALECT_DATABSE_URL", "ANALECT_DATABASE_URL"),
+        ("ANALECT_PROCESING__BATCH_SIZE", "ANALECT_PROCESSING__BATCH_SIZE"),
+        ("ANALECT_NOTHING__AT_ALL", "docs/reference/settings.md"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_what_was_meant(monkeypatch, name, meant):
+    monkeypatch.setenv(name, "s3cret")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()
+    assert caught.value.field == name
+    assert name in str(caught.value)
+    assert meant in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "setting"),
     [
         ("ANALECT_HTTP__PORT", "s3cret", "http.port"),

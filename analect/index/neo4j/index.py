@@ -15,7 +15,7 @@ from analect.index.neo4j import writing
 from analect.index.neo4j.generations import Neo4jGenerations, OneGeneration
 from analect.index.neo4j.reading import Neo4jReader
 from analect.index.neo4j.server import Neo4jServer
-from analect.index.progress import Progress
+from analect.index.progress import Filled
 from analect.index.protocols import GraphRecord, ItemFailure
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Subgraph
@@ -36,7 +36,7 @@ _ENTRIES = (
 )
 
 
-class Neo4jGraphIndex:
+class Neo4jGraphIndex(Filled):
     """A :class:`~analect.index.protocols.GraphIndex` in a Neo4j server, 5.26 or newer. Any number
     of processes may write and ask at once.
 
@@ -53,7 +53,6 @@ class Neo4jGraphIndex:
         self._graphs = Neo4jGenerations(self._server, settings.name)
         self._clock = clock
         self._filling = False
-        self._progress: Progress | None = None
 
     def upsert(self, records: Sequence[GraphRecord]) -> list[ItemFailure]:
         """Add or replace; none is ever refused."""
@@ -147,15 +146,6 @@ class Neo4jGraphIndex:
             yield fresh
             now = self._clock()
             self._server.write(lambda transaction: writing.end_build(transaction, graph, now))
-
-    def reached(self) -> RecordId | None:
-        """Of a fresh graph: everything up to this id is in already."""
-        return None if self._progress is None else self._progress.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """Of a fresh graph: everything up to this id is in."""
-        if self._progress is not None:
-            self._progress.reach(record_id)
 
     def check(self) -> None:
         """See that the server answers and is new enough, and that its indexes are whole."""

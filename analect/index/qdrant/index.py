@@ -12,7 +12,7 @@ import numpy as np
 from qdrant_client import models
 
 from analect.index.facets import labels, wanted_labels
-from analect.index.progress import Progress, showing
+from analect.index.progress import Filled, Progress, showing
 from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
 from analect.index.qdrant.server import QdrantServer
 from analect.index.qdrant.state import VECTOR, States
@@ -30,7 +30,7 @@ _MOST = 10_000
 _DIGITS = 6
 
 
-class QdrantVectorIndex:
+class QdrantVectorIndex(Filled):
     """A :class:`~analect.index.protocols.VectorIndex` in a Qdrant server, for any number of
     processes.
 
@@ -52,7 +52,6 @@ class QdrantVectorIndex:
         self._states = States(server, clock, model, dimension)
         self._pause = pause
         self._filling: int | None = None
-        self._progress: Progress | None = None
 
     def upsert(self, documents: Sequence[VectorDocument]) -> list[ItemFailure]:
         """Add or replace; refused is a vector of another length or with a number that is none."""
@@ -156,15 +155,6 @@ class QdrantVectorIndex:
             with suppress(AnalectError):  # it counts as abandoned after a while
                 self._states.give_up(builder, keep=isinstance(error, TransientError))
             raise
-
-    def reached(self) -> RecordId | None:
-        """Of a fresh index: everything up to this id is in already."""
-        return None if self._progress is None else self._progress.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """Of a fresh index: everything up to this id is in."""
-        if self._progress is not None:
-            self._progress.reach(record_id)
 
     def check(self) -> None:
         """See that the server answers and that the index is of this model."""

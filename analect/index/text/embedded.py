@@ -11,7 +11,7 @@ from threading import Lock
 
 import structlog
 
-from analect.index.progress import Progress
+from analect.index.progress import Filled
 from analect.index.protocols import IndexHit, ItemFailure, TextDocument
 from analect.index.text.database import connect, create, transaction, translated
 from analect.index.text.expression import parse
@@ -35,7 +35,7 @@ _MISSING = "the text index is missing: make it again with `analect rebuild text`
 Change = Callable[[sqlite3.Connection, Purpose], None]
 
 
-class EmbeddedTextIndex:
+class EmbeddedTextIndex(Filled):
     """Implements :class:`~analect.index.protocols.TextIndex`.
 
     Safe to use from many threads, and from many processes on one folder: readers never wait,
@@ -61,7 +61,6 @@ class EmbeddedTextIndex:
         self._file: IndexFile | None = None
         self._fresh_name = ""
         self._fresh: IndexFile | None = None
-        self._progress: Progress | None = None
 
     def upsert(self, documents: Sequence[TextDocument]) -> list[ItemFailure]:
         """Add or replace. What is there already in the same words costs nothing.
@@ -140,15 +139,6 @@ class EmbeddedTextIndex:
                 return
             yield from ((id_text(raw), content_hash) for raw, content_hash in page)
             last = page[-1][0]
-
-    def reached(self) -> RecordId | None:
-        """Of a fresh index: everything up to this id is in already."""
-        return None if self._progress is None else self._progress.reached()
-
-    def reach(self, record_id: RecordId) -> None:
-        """Of a fresh index: everything up to this id is in."""
-        if self._progress is not None:
-            self._progress.reach(record_id)
 
     def check(self) -> None:
         """Look through the whole file (half a second a gigabyte when it is in memory).
