@@ -7,8 +7,10 @@ its object deleted. ``step`` is called between the steps, with the name of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from analect.lifecycle.places.place import Place
+from analect.lifecycle.tiers.ahead import ahead
 from analect.lifecycle.tiers.cold import COLD, verify_cold, write_cold
 from analect.lifecycle.tiers.columns import SCHEMA, anonymised, table_of
 from analect.lifecycle.tiers.part import (
@@ -35,6 +38,7 @@ from analect.store.backup_references import BackupReferences
 from analect.store.engine import write_transaction
 from analect.store.erasure import one_eraser
 from analect.store.leaving import (
+    READ_AT_ONCE,
     IdSum,
     Leaving,
     drop_month,
@@ -58,6 +62,10 @@ log = structlog.get_logger(__name__)
 Step = Callable[[str], None]
 ABSORBED_ROWS = 16_384
 """A file with fewer rows is written again together with what comes to its month."""
+BETWEEN_ERASURES = 4 * MOST_ROWS
+"""Rows that are copied before an erasure gets its turn."""
+TABLES_AHEAD = 8
+"""Tables of rows that wait while a file is read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +132,23 @@ class Mover:
         """
         moved = Moved()
         after: RecordId | None = None
+
+        def counted(tables: Iterator[Any]) -> Iterator[Any]:
+            nonlocal after
+            for table in tables:
+                moved.copied += len(table)
+                after = RecordId(table.column("id")[-1].as_py())
+                yield table
+
         while moved.copied < limit:
+            before = moved.copied
             # No erasure may seal these rows again between the look at them and the file.
             with one_eraser(self._engine):
-                rows = leaving_rows(
-                    self._engine, leaving, after, min(MOST_ROWS, limit - moved.copied)
-                )
-                table = together([anonymised(table_of(one), anonymise) for one in rows])
-                if not len(table):
-                    return moved
-                after = RecordId(table.column("id")[-1].as_py())
-                moved.copied += len(table)
-                self._step("rows read")
-                file = self._keep(table, leaving, indexed=indexed)
-            if file is not None:
-                moved.files.append(file.name)
-                moved.bytes += file.bytes
+                most = min(limit - before, BETWEEN_ERASURES)
+                with closing(self._leaving(leaving, after, most, anonymise)) as tables:
+                    self._copy(counted(tables), leaving, moved, indexed=indexed)
+            if moved.copied == before:
+                break
         return moved
 
     def remove_copied(self, month: str) -> int:
@@ -172,7 +181,7 @@ class Mover:
         if tier == COLD:
             written = write_cold(self._place, name, groups)
         else:
-            written = write_part(self._place, name, together(groups))
+            written = write_part(self._place, name, groups)
         self._step("file written")
         (verify_cold if tier == COLD else verify_part)(self._place, written)
         self._step("file verified")
@@ -234,38 +243,77 @@ class Mover:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _keep(self, table: Any, leaving: Leaving, *, indexed: bool) -> TierFile | None:
+    def _leaving(
+        self, leaving: Leaving, after: RecordId | None, limit: int, anonymise: str
+    ) -> Iterator[Any]:
+        """Hot rows as tables of :data:`READ_AT_ONCE`. The database gets rows ready while others
+        become columns, and these wait while a file is written and read back.
+        """
+        read = leaving_rows(self._engine, leaving, after, limit)
+        with closing(ahead(read, 1)) as rows:
+            made = (anonymised(table_of(one), anonymise) for one in rows)
+            with closing(ahead(made, TABLES_AHEAD)) as tables:
+                yield from tables
+
+    def _copy(
+        self, tables: Iterator[Any], leaving: Leaving, moved: Moved, *, indexed: bool
+    ) -> None:
+        """Let hot rows stand in files."""
+        for first in tables:
+            self._step("rows read")
+            of_file = chain([first], islice(tables, MOST_ROWS // READ_AT_ONCE - 1))
+            file = self._keep(of_file, leaving, indexed=indexed)
+            if file is not None:
+                moved.files.append(file.name)
+                moved.bytes += file.bytes
+
+    def _keep(self, tables: Iterator[Any], leaving: Leaving, *, indexed: bool) -> TierFile | None:
         """Let hot rows stand in a file, those of small files with them; None when all of them are
-        warm already, because they were sent again.
+        warm already.
         """
         standing = self._files.standing(WARM, kind=leaving.kind, month=leaving.month)
         small = [one for one in standing if one.rows < ABSORBED_ROWS and one.indexed == indexed]
-        again = self._warm_already(table, [one for one in standing if one not in small])
-        if again:
-            remove_copied(self._engine, again, self._step)
-            table = table.filter(pc.invert(pc.is_in(table.column("id"), pa.array(again))))
-        if not len(table):
+        left: list[RecordId] = []
+
+        def noted(tables: Iterator[Any]) -> Iterator[Any]:
+            for table in tables:
+                if not indexed:
+                    left.extend(table.column("id").to_pylist())
+                yield table
+
+        fresh = self._fresh(tables, [one for one in standing if one not in small])
+        if (first := next(fresh, None)) is None:
             return None
+        coming = noted(chain([first], fresh))
+        if small:
+            coming = among(merge_tables([*map(self.load, small)]), coming)
         of = (leaving.kind, leaving.month)
-        merged = merge_tables([*map(self.load, small), table])
-        filed = self.write([merged], WARM, of, indexed=indexed, state=REMOVING)
-        ids: list[RecordId] = [] if indexed else table.column("id").to_pylist()
+        filed = self.write(coming, WARM, of, indexed=indexed, state=REMOVING)
 
         def within(connection: Connection) -> bool:
-            unindex(connection, ids, self._processors, self._clock(), self._later)
+            unindex(connection, left, self._processors, self._clock(), self._later)
             return True
 
         self.publish([filed], small, within)
         return filed.file
 
-    def _warm_already(self, table: Any, files: Sequence[TierFile]) -> list[RecordId]:
-        ids = table.column("id")
-        again: list[RecordId] = []
-        for file in files:
-            if file.first_id <= ids[-1].as_py() and ids[0].as_py() <= file.last_id:
-                there = pc.is_in(ids, pa.array(self._ids(file)))
-                again += ids.filter(there).to_pylist()
-        return again
+    def _fresh(self, tables: Iterator[Any], files: Sequence[TierFile]) -> Iterator[Any]:
+        """Without the rows that are warm already, because they were sent again: those go."""
+        known: dict[str, Any] = {}
+        for table in tables:
+            ids = table.column("id")
+            first, last = ids[0].as_py(), ids[-1].as_py()
+            again: list[RecordId] = []
+            for file in files:
+                if file.first_id <= last and first <= file.last_id:
+                    if file.name not in known:
+                        known[file.name] = pa.array(self._ids(file), pa.string())
+                    again += ids.filter(pc.is_in(ids, known[file.name])).to_pylist()
+            if again:
+                remove_copied(self._engine, again, self._step)
+            fresh = table.filter(pc.invert(pc.is_in(ids, pa.array(again)))) if again else table
+            if len(fresh):
+                yield fresh
 
     def _drop_month(self, month: str, files: Sequence[TierFile]) -> int | None:
         """Drop the partition if it holds nothing but what is in the files."""
@@ -304,8 +352,9 @@ class Mover:
             "sha256": file.sha256,
             "first_id": file.first_id,
             "last_id": file.last_id,
-            "groups": [one.hex() for one in written.digests],
         }
+        if written.digests:
+            said["groups"] = [one.hex() for one in written.digests]
         with self._place.create(manifest_name(file.name)) as stream:
             stream.write(msgspec.json.format(msgspec.json.encode(said)))
 
@@ -331,6 +380,19 @@ def together(tables: Iterable[Any]) -> Any:
     """One table of several, in their order."""
     every = list(tables)
     return pa.concat_tables(every).combine_chunks() if every else SCHEMA.empty_table()
+
+
+def among(held: Any, tables: Iterable[Any]) -> Iterator[Any]:
+    """Tables whose ids rise, with the rows of ``held`` between theirs, in the order of ids; of two
+    of an id that of ``held`` stays.
+    """
+    for table in tables:
+        last = table.column("id")[-1]
+        count = pc.sum(pc.less_equal(held.column("id"), last)).as_py() or 0
+        yield merge_tables([held.slice(0, count), table]) if count else table
+        held = held.slice(count)
+    if len(held):
+        yield held
 
 
 def merge_tables(tables: Sequence[Any]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -19,7 +19,6 @@ from pyarrow import parquet
 from analect.lifecycle.places.hashing import hash_of
 from analect.lifecycle.places.place import Place
 from analect.lifecycle.tiers.columns import SCHEMA
-from analect.lifecycle.tiers.digest import digest
 from analect.lifecycle.tiers.locator import Locator, locate
 from analect.model.errors import Corrupt
 from analect.model.ids import RecordId
@@ -28,7 +27,7 @@ from analect.store.tier_files import kind_of
 ROW_GROUP = 4096
 """Rows. To read one record, the row group around it is read."""
 MOST_ROWS = 131_072
-"""Rows of a file, which is held in memory while it is written."""
+"""Rows of a file, which is held in memory until it was read back."""
 WARM = "warm"
 
 FILE_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("kind"))
@@ -42,7 +41,9 @@ _COMPRESSION = {name: "zstd" for name in FILE_SCHEMA.names if name != "payload"}
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that was written; ``digests`` are of its row groups."""
+    """A file that was written, and what it must read back as: of a warm one the row groups
+    themselves, of a cold one digests of its frames.
+    """
 
     name: str
     rows: int
@@ -50,8 +51,9 @@ class Written:
     sha256: str
     first_id: RecordId
     last_id: RecordId
-    digests: tuple[bytes, ...]
     locator: Locator
+    groups: tuple[Any, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
 
 class Sink(io.RawIOBase):
@@ -83,39 +85,42 @@ class Sink(io.RawIOBase):
         return self._hash.hexdigest()
 
 
-def write_part(place: Place, name: str, table: Any) -> Written:
-    """Write a table of :data:`SCHEMA`, whose ids rise, as an object of ``place``.
+def write_part(place: Place, name: str, tables: Iterable[Any]) -> Written:
+    """Write tables of :data:`SCHEMA`, whose ids rise, as an object of ``place``.
 
     Raises:
         StoreUnavailable: the place cannot be written.
     """
-    groups = row_groups(table.drop_columns("kind"))
+    groups = []
     with place.create(name) as stream:
         sink = Sink(stream)
-        writer = parquet.ParquetWriter(
-            sink,
-            FILE_SCHEMA,
-            compression=_COMPRESSION,
-            compression_level={name: 3 for name in _COMPRESSION if name != "payload"},
-            use_dictionary=_ENCODED,
-            write_page_checksum=True,
-            bloom_filter_options={"thread_id": {"ndv": ROW_GROUP, "fpp": 0.05}},
-            sorting_columns=[parquet.SortingColumn(0)],
-            store_schema=False,
-        )
-        with writer:
-            for group in groups:
-                writer.write_table(group, row_group_size=ROW_GROUP)
-    ids = table.column("id")
+        with _writer(sink) as writer:
+            for group in full_groups(tables):
+                groups.append(group.drop_columns("kind"))
+                writer.write_table(groups[-1], row_group_size=ROW_GROUP)
     return Written(
         name=name,
-        rows=len(table),
+        rows=sum(map(len, groups)),
         size=sink.written,
         sha256=sink.sha256(),
-        first_id=RecordId(ids[0].as_py()),
-        last_id=RecordId(ids[-1].as_py()),
-        digests=tuple(digest(group) for group in groups),
+        first_id=RecordId(groups[0].column("id")[0].as_py()),
+        last_id=RecordId(groups[-1].column("id")[-1].as_py()),
         locator=locate(groups),
+        groups=tuple(groups),
+    )
+
+
+def _writer(sink: Sink) -> Any:
+    return parquet.ParquetWriter(
+        sink,
+        FILE_SCHEMA,
+        compression=_COMPRESSION,
+        compression_level={name: 3 for name in _COMPRESSION if name != "payload"},
+        use_dictionary=_ENCODED,
+        write_page_checksum=True,
+        bloom_filter_options={"thread_id": {"ndv": ROW_GROUP, "fpp": 0.05}},
+        sorting_columns=[parquet.SortingColumn(0)],
+        store_schema=False,
     )
 
 
@@ -130,8 +135,8 @@ def verify_part(place: Place, written: Written) -> None:
     with open_part(place, written.name) as file:
         if file.metadata.num_rows != written.rows:
             raise Corrupt(f"{written.name} does not hold as many rows as were written")
-        for number, expected in enumerate(written.digests):
-            if digest(file.read_row_group(number)) != expected:
+        for number, expected in enumerate(written.groups):
+            if not file.read_row_group(number, use_threads=False).equals(expected):
                 raise Corrupt(f"{written.name} does not hold the rows that were written")
 
 
@@ -158,6 +163,18 @@ def row_groups(table: Any) -> list[Any]:
     """A table cut into row groups."""
     whole = table.combine_chunks()
     return [whole.slice(start, ROW_GROUP) for start in range(0, len(whole), ROW_GROUP)]
+
+
+def full_groups(tables: Iterable[Any]) -> Iterator[Any]:
+    """The rows of tables in row groups, of which only the last is not full."""
+    held = SCHEMA.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table]).combine_chunks() if len(held) else table
+        ready = len(held) - len(held) % ROW_GROUP
+        yield from (held.slice(start, ROW_GROUP) for start in range(0, ready, ROW_GROUP))
+        held = held.slice(ready)
+    if len(held):
+        yield held
 
 
 def read_groups(
