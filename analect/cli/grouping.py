@@ -19,7 +19,7 @@ _FIGURES = (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "aggregate")(filtered(aggregate))
+    command(app, "aggregate", remote=True)(filtered(aggregate))
 
 
 def aggregate(
