@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items, of which a thread makes up to ``depth`` beforehand.
 
     What ``items`` raises is raised here. Close it when the rest is not wanted.

@@ -7,7 +7,7 @@ its object deleted. ``step`` is called between the steps, with the name of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -245,7 +245,7 @@ class Mover:
 
     def _leaving(
         self, leaving: Leaving, after: RecordId | None, limit: int, anonymise: str
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         """Hot rows as tables of :data:`READ_AT_ONCE`. The database gets rows ready while others
         become columns, and these wait while a file is written and read back.
         """
