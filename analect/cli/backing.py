@@ -74,6 +74,7 @@ def create(
         session.out.value(asdict(tool.backup(kind, incremental=incremental)))
         return
     away_from_home(settings, dest)
+    _begin_store(session, settings)
     backups = open_backups(settings, dest)
     from analect.lifecycle.backup.files import files_out
     from analect.lifecycle.backup.job import BackupJob
@@ -206,6 +207,20 @@ def forget(session: Session, dest: Dest) -> None:
         Changes(engine).forget(whole)
         BackupReferences(engine).keep(whole, ())
     session.out.value({"forgotten": inside})
+
+
+def _begin_store(session: Session, settings: Settings) -> None:
+    """A store that nobody has opened yet (its tables alone were made) has no keys: it gets them now.
+
+    Raises:
+        KeyUnavailable: it is no new store, and its key ring is not there.
+    """
+    from analect.lifecycle.backup.rings import store_of
+    from analect.privacy.keyring import FolderKeyRing
+
+    if store_of(FolderKeyRing(settings.ring)) is None:
+        with session.service():
+            pass
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,13 +21,44 @@ from analect.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from analect.lifecycle.backup.deciding import Selection
+    from analect.lifecycle.backup.manifest import Catalog
     from analect.lifecycle.backup.restore import Restored
+    from analect.lifecycle.places.place import Place
     from analect.settings import Settings
 
 _STANDARD = "-"
 
 Scratch = Annotated[
     Path | None, typer.Option("--scratch", help="A folder with room for the whole store.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="As it was at this moment.")]
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", help="Only records of this kind; repeat.")
+]
+Subjects = Annotated[
+    str | None,
+    typer.Option("--subjects", metavar="FILE", help="Only of those in FILE, one a line, or -."),
+]
+Threads = Annotated[
+    list[str] | None, typer.Option("--thread", help="Only this conversation; repeat.")
+]
+Tables = Annotated[
+    list[str] | None, typer.Option("--table", help="Only this table, with its keys; repeat.")
+]
+SkipMissing = Annotated[
+    bool,
+    typer.Option(
+        "--skip-missing-files", help="Go without warm and cold files that are nowhere any more."
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="In place of the store that is there. Stop it first.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Restore into a scratch file, and say what is in it.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Where a server's files go, of pgbackrest:STANZA.")
 ]
 
 
@@ -42,38 +73,16 @@ def restore(
     dest: Dest,
     *,
     backup: Id = None,
-    to: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="As it was at this moment.")
-    ] = None,
-    kinds: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only records of this kind; repeat.")
-    ] = None,
-    subjects: Annotated[
-        str | None,
-        typer.Option("--subjects", metavar="FILE", help="Only of those in FILE, one a line, or -."),
-    ] = None,
-    threads: Annotated[
-        list[str] | None, typer.Option("--thread", help="Only this conversation; repeat.")
-    ] = None,
-    tables: Annotated[
-        list[str] | None, typer.Option("--table", help="Only this table, with its keys; repeat.")
-    ] = None,
-    skip_missing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-missing-files", help="Go without warm and cold files that are nowhere any more."
-        ),
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="In place of the store that is there. Stop it first.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Restore into a scratch file, and say what is in it.")
-    ] = False,
+    to: To = None,
+    kinds: Kinds = None,
+    subjects: Subjects = None,
+    threads: Threads = None,
+    tables: Tables = None,
+    skip_missing: SkipMissing = False,
+    replace: Replace = False,
+    dry_run: DryRun = False,
     scratch: Scratch = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Where a server's files go, of pgbackrest:STANZA.")
-    ] = None,
+    data: Data = None,
 ) -> None:
     """Restore a backup into an empty database or a new home.
 
@@ -87,48 +96,101 @@ def restore(
         restore_files(session, tool, data, None if to is None else moment(to), backup)
         return
     backups = open_backups(settings, dest)
-    catalog = backups.catalog
-    if to is not None:
-        link = catalog.at(moment(to))
-    else:
-        link = backup or catalog.newest()
-        if backup is None:
-            link = (catalog.segments(link) or [link])[-1]
     selection = _selection(
         settings, backups, kinds=kinds, subjects=subjects, threads=threads, tables=tables
     )
-    options: dict[str, Any] = {"selection": selection, "erased": backups.erased()}
-    if dry_run:
-        with tempfile.TemporaryDirectory(prefix="analect-restore-", dir=scratch) as folder:
-            done = _load(session, backups, link, f"sqlite:///{folder}/dry.db", **options)
-        session.out.value(asdict(done))
-        return
-    from analect.lifecycle.backup.files import FilesIn
-    from analect.lifecycle.backup.rings import mirror, store_of
-    from analect.lifecycle.places.opening import open_place
-    from analect.lifecycle.tiers.opening import tiers_place
-    from analect.privacy.keyring import FolderKeyRing
-    from analect.service.wiring import database_url
-
-    own = FolderKeyRing(settings.ring)
-    if store_of(own) is None:
-        mirror(backups.ring, own)
-    files = FilesIn(
-        tiers_place(settings),
-        lambda at: open_place(at, settings.objects),
-        skip=skip_missing,
-        replace=replace,
-    )
-    url = database_url(settings)
-    done = _load(session, backups, link, url, replace=replace, files=files, **options)
-    with session.service() as service, session.out.progress("indexing") as progress:
-        for index in service.status()["indexes"]:
-            service.rebuild(index, progress)
+    load = _Load(session, settings, backups, selection, scratch, skip_missing)
+    link = _link(backups.catalog, backup, to)
+    done = load.dry_run(link) if dry_run else load.in_place(link, replace=replace)
     session.out.value(asdict(done))
+    for note in _notes(done):
+        session.out.note(note)
+
+
+def _link(catalog: Catalog, backup: str | None, to: str | None) -> str:
+    """The last link to apply: of a moment, a backup, or all there is."""
+    if to is not None:
+        return catalog.at(moment(to))
+    if backup is not None:
+        return backup
+    newest = catalog.newest()
+    return (catalog.segments(newest) or [newest])[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One restore, to a scratch file or in earnest."""
+
+    session: Session
+    settings: Settings
+    backups: Backups
+    selection: Selection
+    scratch: Path | None
+    skip_missing: bool
+
+    def dry_run(self, link: str) -> Restored:
+        with tempfile.TemporaryDirectory(prefix="analect-restore-", dir=self.scratch) as folder:
+            return self._load(link, f"sqlite:///{folder}/dry.db")
+
+    def in_place(self, link: str, *, replace: bool) -> Restored:
+        """Into the database of the settings, with its ring, its files and its indexes."""
+        from analect.lifecycle.backup.files import FilesIn
+        from analect.lifecycle.backup.rings import mirror, store_of
+        from analect.lifecycle.tiers.opening import tiers_place
+        from analect.privacy.keyring import FolderKeyRing
+        from analect.service.wiring import database_url
+
+        own = FolderKeyRing(self.settings.ring)
+        if store_of(own) is None:
+            mirror(self.backups.ring, own)
+        tiers = tiers_place(self.settings)
+        files = FilesIn(tiers, self._open_place, skip=self.skip_missing, replace=replace)
+        done = self._load(link, database_url(self.settings), replace=replace, files=files)
+        session = self.session
+        with session.service() as service, session.out.progress("indexing") as progress:
+            for index in service.status()["indexes"]:
+                service.rebuild(index, progress)
+        return done
+
+    def _open_place(self, address: str) -> Place:
+        from analect.lifecycle.places.opening import open_place
+
+        return open_place(address, self.settings.objects)
+
+    def _load(self, link: str, url: str, **options: Any) -> Restored:
+        from analect.lifecycle.backup.filed import FiledRecords
+        from analect.lifecycle.backup.restore import restore as load
+        from analect.store.engine import open_engine
+
+        engine = open_engine(url)
+        try:
+            with self.session.out.progress("restoring") as progress:
+                return load(
+                    engine,
+                    self.backups.catalog,
+                    link,
+                    self.backups.shards,
+                    selection=self.selection,
+                    filed=FiledRecords(self._open_place, self.scratch, self.skip_missing),
+                    erased=self.backups.erased(),
+                    progress=progress,
+                    **options,
+                )
+        finally:
+            engine.dispose()
+
+
+def _notes(done: Restored) -> Iterator[str]:
+    """What to know of a restore beside its figures."""
     if done.erased:
-        session.out.note(
+        yield (
             f"{done.erased} erasures were made since that backup, and were made again: what they "
             "erased is not in the restored store"
+        )
+    if done.unfiled:
+        yield (
+            f"{done.unfiled} records were taken out of warm and cold files: they are hot now, and "
+            "age again by policy"
         )
 
 
@@ -166,18 +228,6 @@ def drill(
         )
         done = driller.drill(backup, scratch, progress)
     session.out.value(asdict(done))
-
-
-def _load(session: Session, backups: Backups, link: str, url: str, **options: Any) -> Restored:
-    from analect.lifecycle.backup.restore import restore as load
-    from analect.store.engine import open_engine
-
-    engine = open_engine(url)
-    try:
-        with session.out.progress("restoring") as progress:
-            return load(engine, backups.catalog, link, backups.shards, progress=progress, **options)
-    finally:
-        engine.dispose()
 
 
 def _selection(

@@ -32,6 +32,8 @@ TRACKED: Mapping[str, Sequence[str]] = {
     "data_keys": ALL,
     "vault": ALL,
     "access_log": ALL,
+    "tier_files": ALL,  # each with a locator, which may be long
+    "lifecycle_reports": ALL,
 }
 """Tables whose changes are told row by row. The others are small, and told whole."""
 

@@ -144,6 +144,11 @@ def kind_of(name: str) -> str:
     return name.split("/")[1].removeprefix("kind=")
 
 
+def month_of_file(name: str) -> str:
+    """The month (``YYYY-MM``) of the records of a file, which its name says."""
+    return name.split("/")[2].removeprefix("month=")
+
+
 def _values(file: TierFile) -> dict[str, Any]:
     return {column.name: getattr(file, column.name) for column in _COLUMNS}
 

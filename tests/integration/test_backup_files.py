@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +17,7 @@ from analect.cli.app import app
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.copies import FileCopies
 from analect.lifecycle.backup.deciding import Selection
+from analect.lifecycle.backup.filed import FiledRecords
 from analect.lifecycle.backup.files import FilesIn, nowhere, same_place, sweep
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.keeping import remove
@@ -22,8 +26,8 @@ from analect.lifecycle.backup.shipper import Shipper
 from analect.lifecycle.places.folder import FolderPlace
 from analect.lifecycle.places.opening import open_place
 from analect.lifecycle.retention.loading import parse_policy
-from analect.model.errors import Conflict, Corrupt
-from analect.model.query import PageRequest, RecordFilter
+from analect.model.errors import Conflict, Corrupt, StoreUnavailable
+from analect.model.query import Annotation, PageRequest, RecordFilter
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.store.backup_references import BackupReferences
@@ -151,6 +155,82 @@ def test_what_is_copied_is_copied_once_and_encrypted(filed, settings):
     age(settings, old(150, "carla", kind="event"))
     assert len(filed.job().incremental().files) == 3
     assert before.items() < copies(filed).items()
+
+
+def test_an_increment_tells_only_of_files_that_changed(filed, settings, tmp_path):
+    filed.write()
+    age(settings, old(150, "carla", kind="event"))
+    told = {one.name: one for one in filed.job().incremental().tables}
+    for name in ("tier_files", "lifecycle_reports"):
+        assert not told[name].whole
+    assert (told["tier_files"].rows, told["tier_files"].total) == (1, 3)
+    there, done = restored(filed, settings, tmp_path)
+    assert done.files == 3
+    assert readable(there) == readable(settings)
+
+
+class Filling(FolderPlace):
+    """A folder on a disk with room for so many bytes."""
+
+    def __init__(self, folder, room):
+        super().__init__(folder)
+        self.room = room
+
+    @contextmanager
+    def create(self, name):
+        with super().create(name) as stream:
+            yield Filled(stream, self)
+
+
+class Filled:
+    def __init__(self, stream, disk):
+        self._stream = stream
+        self._disk = disk
+
+    def write(self, data):
+        self._disk.room -= len(data)
+        if self._disk.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._stream.write(data)
+
+
+def test_no_half_copy_is_called_good_when_the_disk_is_full(filed, settings, tmp_path):
+    good = filed.catalog
+    filed.write()
+    first, second = (path.stat().st_size for path in sorted(copies(filed)))
+    # What is random in a copy makes some bytes more or less of it.
+    rooms = {0: 0, 100: 0, first - 50: 0, first + 50: 1, first + second - 50: 1}
+    for number, (room, whole) in enumerate(rooms.items()):
+        filed.folder = tmp_path / f"full {number}"
+        disk = Filling(filed.folder, room)
+        filed.catalog = Catalog(disk, good.store, good.keys)
+        with pytest.raises(StoreUnavailable) as caught:
+            filed.write()
+        assert caught.value.disk_full
+        assert list(filed.catalog.listed()) == []
+        # What is there is whole, and nothing is left aside.
+        assert len(copies(filed)) == whole
+        assert [p for p in filed.folder.rglob("*") if p.is_file()] == list(copies(filed))
+        disk.room = 10**9
+        filed.write()
+        assert all(one.whole for one in check(filed.catalog, None))
+    there, _ = restored(filed, settings, tmp_path)
+    assert readable(there) == readable(settings)
+
+
+def test_no_half_file_is_brought_back_when_the_disk_is_full(filed, settings, tmp_path):
+    filed.write()
+    there = again(settings, tmp_path)
+    url = there.database_url.get_secret_value()
+    tiers = Filling(there.home / "tiers", 2_000)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable) as caught:
+            filed.restore(url, files=FilesIn(tiers, nowhere))
+        assert caught.value.disk_full
+        assert files_of(there.home / "tiers") <= files_of(settings.home / "tiers")
+    tiers.room = 10**9
+    filed.restore(url, files=FilesIn(tiers, nowhere))
+    assert readable(there) == readable(settings)
 
 
 def test_only_files_that_are_missing_are_brought(filed, settings, tmp_path):
@@ -326,6 +406,65 @@ def test_a_kind_is_restored_with_its_files(filed, settings, tmp_path):
     )
     assert (done.files, done.dropped["tier_files"]) == (1, 2)
     assert {text for _, text in readable(there).values()} == {"carla asks, 130 days ago"}
+
+
+def of_everyone(settings):
+    """Every record of every tier, as if it were hot."""
+    with AnalysisService.open(settings) as service:
+        until = time.time_ns() // 1000
+        found = [
+            *service.list(RecordFilter(), PageRequest(100)).items,
+            *service.list(RecordFilter(tier="cold", since=0, until=until), PageRequest(100)).items,
+        ]
+    return {one.id: replace(one, tier="hot") for one in found}
+
+
+@pytest.mark.parametrize(
+    ("asked", "counts"),
+    [
+        ({"subjects": {"anna"}}, (5 + 6 + 1, 7, 5 + 1)),
+        ({"subjects": {"anna"}, "kinds": {"event"}}, (1, 1, 1)),
+        ({"threads": {"thread of boris"}}, (6 + 1, 7, 1)),
+        ({"subjects": {"anna"}, "threads": {"thread of boris"}}, (0, 0, 0)),
+    ],
+)
+def test_what_is_chosen_comes_out_of_files(filed, settings, elsewhere, asked, counts):
+    (hot, out, annotated), tmp_path = counts, filed.folder.parent
+    whole = {"tags": ("a",), "dimensions": {"language": "en"}, "measures": {"length": 2}}
+    event = old(130, "anna", 1, kind="event", success=True, rating=4, cost=0.5, turn=3, **whole)
+    with AnalysisService.open(settings) as service:
+        made = service._parts.pseudonymiser
+        service.ingest([*event, *old(130, "boris", 1, kind="event")])
+        still = service.list(RecordFilter(tier="hot"), PageRequest(100)).items
+        concluded = [Annotation(one.id, "test", 1, "language", value="en") for one in still]
+        assert service._parts.conclusions.keep(concluded) == 12 + 2
+    age(settings)
+    wanted = of_everyone(settings)
+    subject = made.identifier("subject", "anna")
+    others = [one.id for one in wanted.values() if one.subject != subject]
+    filed.write()
+    scopes = {
+        "subjects": lambda one: made.identifier("subject", one),
+        "threads": lambda one: made.promoted("thread_id", one),
+        "kinds": str,
+    }
+    selection = Selection(**{name: frozenset(map(scopes[name], v)) for name, v in asked.items()})
+    done = filed.restore(elsewhere, selection=selection, filed=FiledRecords(scratch=tmp_path))
+    assert (done.files, done.unfiled, done.dropped["tier_files"]) == (0, out, 3)
+    there = settings.model_copy(
+        update={
+            "home": tmp_path / "chosen",
+            "database_url": type(settings.database_url)(elsewhere),
+        }
+    )
+    found = of_everyone(there)
+    assert len(found) == hot
+    assert found.items() <= wanted.items()
+    if "subjects" in asked:
+        assert not found.keys() & others
+    # Of what was concluded of records that are warm now, what is about those that came.
+    assert done.rows["annotations"] == annotated
+    assert list(tmp_path.glob("analect-file-*")) == []
 
 
 def test_copies_that_no_backup_needs_are_swept(filed, settings):

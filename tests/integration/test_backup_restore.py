@@ -271,3 +271,28 @@ def test_an_erasure_reaches_the_copy_of_the_ring_in_a_bucket(settings, bucket, o
         assert service.erase("subject", "one").state == "final"
     assert copy.names() == FolderKeyRing(settings.ring).names()
     assert set(before) - set(copy.names())
+
+
+@pytest.mark.usefixtures("commands_without_logs")
+def test_a_store_in_which_nothing_was_ever_stored_is_backed_up(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
+    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("ANALECT_HOME", str(settings.home))
+    dest = str(tmp_path / "dest")
+
+    def run(*words):
+        done = CliRunner().invoke(app, [*words, "--json"])
+        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
+
+    assert run("migrate")[0] == 0
+    code, said = run("backup", "create", dest)
+    assert (code, "export-recovery" in said) == (4, True)
+    assert run("keys", "export-recovery", str(tmp_path / "recovery.key"))[0] == 0
+    code, made = run("backup", "create", dest, "--i-have-the-recovery-key")
+    assert (code, made["state"]) == (0, "COMPLETED")
+    code, drilled = run("drill", dest)
+    assert (code, drilled["opened"], drilled["found"]) == (0, 0, None)
+    monkeypatch.setenv("ANALECT_DATABASE_URL", f"sqlite:///{tmp_path}/new/analect.db")
+    monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "new"))
+    code, done = run("restore", dest)
+    assert (code, done["rows"]["records"]) == (0, 0)

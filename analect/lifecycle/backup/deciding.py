@@ -41,7 +41,12 @@ class Selection:
     @property
     def of_records(self) -> bool:
         """Some records are left out."""
-        return bool(self.kinds or self.subjects or self.threads)
+        return bool(self.kinds) or self.within_files
+
+    @property
+    def within_files(self) -> bool:
+        """Files of the tiers are left out for what they hold beside what is asked for."""
+        return bool(self.subjects or self.threads)
 
     def takes(self, table: str) -> bool:
         """Whether anything of a table is restored."""
@@ -56,9 +61,14 @@ class Selection:
         """Whether a file of the tiers is restored. It is of one kind, and of many people and
         threads: where those are chosen, it is left out.
         """
-        if not self.takes("tier_files") or self.subjects or self.threads:
-            return False
-        return not self.kinds or kind_of(name) in self.kinds
+        return not self.within_files and self._may_take_file(name)
+
+    def takes_from_file(self, name: str) -> bool:
+        """Whether records are taken out of a file of the tiers that is left out."""
+        return self.within_files and self.takes("records") and self._may_take_file(name)
+
+    def _may_take_file(self, name: str) -> bool:
+        return self.takes("tier_files") and (not self.kinds or kind_of(name) in self.kinds)
 
     def check(self, tables: Sequence[str]) -> None:
         """Raises:
@@ -72,9 +82,9 @@ class Selection:
 
 @dataclass(slots=True)
 class Decider:
-    """Decides row by row, link after link. ``without``: files of the tiers that are left out;
-    ``lost``: records that were left out; ``doomed``: those
-    of them that an erasure asked for by name.
+    """Decides row by row, link after link. ``without``: files of the tiers that are left out, and
+    ``located`` their locators by name; ``lost``: records that were left out; ``doomed``: those of
+    them that an erasure asked for by name.
     """
 
     shards: Shards
@@ -84,6 +94,7 @@ class Decider:
     plan: KeyPlan = field(default_factory=lambda: KeyPlan({}, {}))
     lost: set[bytes] = field(default_factory=set)
     doomed: set[bytes] = field(default_factory=set)
+    located: dict[str, bytes] = field(default_factory=dict)
     _targets: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,7 +127,7 @@ class Decider:
         if table.name in OF_RECORDS:
             return self._of_record(places)
         if table.name == "tier_files" and self.without:
-            return lambda row: None if row[places["name"]] in self.without else row
+            return self._file(places)
         if table.name == "commits" and self.selection.of_records:
             return self._commit(places)
         return None
@@ -182,6 +193,17 @@ class Decider:
             if row[record] in self.lost:
                 return None
             return None if key is not None and row[key] in self.plan.gone else row
+
+        return keep
+
+    def _file(self, places: dict[str, int]) -> Keep:
+        name, locator = places["name"], places["locator"]
+
+        def keep(row: Row) -> Row | None:
+            if row[name] not in self.without:
+                return row
+            self.located[row[name]] = row[locator]
+            return None
 
         return keep
 

@@ -59,8 +59,8 @@ class Tally:
         self._total = 0
         self.rows = 0
 
-    def add(self, packed: Iterable[bytes]) -> int:
-        """More rows; the sum of their hashes, for :meth:`add_summed` of another tally of this key."""
+    def add(self, packed: Iterable[bytes]) -> None:
+        """More rows."""
         # One call a row: a keyed state that is copied costs nearly twice as much (measured).
         keyed, number, key = hashlib.blake2b, int.from_bytes, self._key
         total = count = 0
@@ -68,7 +68,6 @@ class Tally:
             total += number(keyed(one, digest_size=16, key=key).digest(), "big")
             count += 1
         self.add_summed(count, total)
-        return total
 
     def add_summed(self, rows: int, total: int) -> None:
         """Rows whose hashes were summed already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from analect.lifecycle.backup.format import Row, Tally, pack_row
 from analect.lifecycle.backup.manifest import TableContent
 from analect.lifecycle.backup.write import DERIVED, settled, tables_of
-from analect.model.errors import ConfigurationError, Conflict, Corrupt
+from analect.model.errors import ConfigurationError, Conflict
 from analect.store.engine import is_postgres
 from analect.store.raw import (
     RawTable,
@@ -76,23 +76,44 @@ class Loader:
             self.connection.exec_driver_sql(statement)
 
     def begin(self, content: TableContent) -> None:
-        """The rows of a link's table come next; they are all of them if it is told whole."""
+        """The rows of a link's table come next; they are all of them if it is told whole. That they
+        are what its manifest says is known in the end, when they are read back.
+        """
         table = self._table(content)
         if content.whole and self.tallies[table.name].rows:
             self._clear(table.name)
             self.tallies[table.name] = Tally(self.key)
+        if content.columns == table.columns:
+            self.tallies[table.name].add_summed(content.rows, int(content.hash, 16))
 
-    def add(self, content: TableContent, rows: list[Row], total: int | None = None) -> None:
-        """Add rows, none of which is there; ``total`` is the sum of their hashes, if it is known."""
+    def add(self, content: TableContent, rows: list[Row]) -> None:
+        """Add rows of the table that was begun, none of which is there."""
+        table = self._table(content)
+        if content.columns != table.columns:
+            self.add_other(content, rows)
+        else:
+            insert_rows(self.connection, table, content.columns, rows)
+
+    def settle(self, content: TableContent, packed: bytes, row: Row | None) -> None:
+        """Of the table that was begun, ``row`` (or none) is to be added in place of ``packed``."""
+        if content.columns != self._table(content).columns:
+            return
+        tally = self.tallies[content.name]
+        tally.take(packed)
+        if row is not None:
+            tally.add([pack_row(row)])
+
+    def add_other(self, content: TableContent, rows: list[Row]) -> None:
+        """Add rows that no manifest counts, none of which is there."""
         table = self._table(content)
         insert_rows(self.connection, table, content.columns, rows)
-        tally = self.tallies[table.name]
-        if content.columns != table.columns:
-            tally.add(pack_row(self._ordered(content, table, row)) for row in rows)
-        elif total is None:
-            tally.add(map(pack_row, rows))
-        else:
-            tally.add_summed(len(rows), total)
+        ordered = (self._ordered(content, table, row) for row in rows)
+        self.tallies[table.name].add(map(pack_row, ordered))
+
+    def present(self, name: str, keys: Sequence[Row]) -> set[Row]:
+        """Those of these primary keys that are there."""
+        table = self.tables[name]
+        return {table.key_of(row) for row in rows_of_keys(self.connection, table, keys)}
 
     def remove(self, name: str, keys: Iterable[Row]) -> int:
         """Remove rows by primary key; how many were there."""
@@ -121,18 +142,15 @@ class Loader:
             f" FROM records r, {every} AS t WHERE r.tags IS NOT NULL ORDER BY 1, 2"
         )
 
-    def read_back(self) -> None:
-        """Compare what the database holds with what was written to it.
-
-        Raises:
-            Corrupt: they differ.
-        """
+    def differing(self) -> str | None:
+        """Read everything back: a table that holds other rows than it should, if there is one."""
         for name, table in self.tables.items():
             tally = Tally(self.key)
             rows = settled(table, read_rows(self.connection, table, ordered=False))
             tally.add(map(pack_row, rows))
             if (tally.rows, tally.hash()) != (self.tallies[name].rows, self.tallies[name].hash()):
-                raise Corrupt(f"the database gives back other rows of {name} than it took")
+                return name
+        return None
 
     def advance_sequences(self) -> None:
         """Numbers that Postgres gives from now on come behind those that are there."""

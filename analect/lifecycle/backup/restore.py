@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from operator import is_
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy import Engine, select
 
+from analect.lifecycle.backup.applying import Applying
 from analect.lifecycle.backup.deciding import Decider, Selection
 from analect.lifecycle.backup.erased import Erased
+from analect.lifecycle.backup.filed import FiledRecords
 from analect.lifecycle.backup.files import FilesIn
-from analect.lifecycle.backup.format import ADDED, Row, unpack_row
-from analect.lifecycle.backup.loading import Loader
 from analect.lifecycle.backup.manifest import (
     Catalog,
     Checkpoint,
+    HeldFile,
     Manifest,
-    TableContent,
     told_files,
 )
 from analect.lifecycle.backup.read import LinkReader
 from analect.lifecycle.backup.write import Progress
 from analect.model.errors import ConfigurationError, Conflict
-from analect.model.ids import Micros, id_text
+from analect.model.ids import Micros
 from analect.privacy.shards import Shards
 from analect.store.changes import clear
 from analect.store.engine import is_postgres, read_transaction, write_transaction
-from analect.store.erasure import FINAL, PENDING, Receipt
+from analect.store.erasure import FINAL
 from analect.store.fence import lowered
 from analect.store.key_rows import STORE_ID
 from analect.store.migrate import known_versions, latest_version, migrate, schema_version
 from analect.store.partitions import Partitions
 from analect.store.raw import raw_table
-from analect.store.tables import meta, metadata, records
+from analect.store.tables import meta, metadata
+from analect.store.tier_files import month_of_file
 
 log = structlog.get_logger(__name__)
-
-MANY = 20_000
-"""Rows from which on indexes are made at the end."""
-_ELSEWHERE = "columns, but no payload, in backups made before, until they expire"
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,8 @@ class Restored:
     """``link`` is the last one, ``at`` the moment it shows. ``rows`` by table; ``dropped``: rows by
     table that were left out, because their keys are destroyed, their people were erased since
     (``erased`` of them) or nobody asked for them. ``schema``: of the backup, and of the store now.
-    ``files`` of the warm and cold tiers that the rows speak of.
+    ``files`` of the warm and cold tiers that the rows speak of; ``unfiled``: records that were
+    taken out of files that were left out, and are hot now.
     """
 
     backup: str
@@ -63,6 +56,7 @@ class Restored:
     erased: int
     schema: tuple[str, str]
     files: int = 0
+    unfiled: int = 0
 
 
 def restore(
@@ -73,6 +67,7 @@ def restore(
     *,
     selection: Selection | None = None,
     files: FilesIn | None = None,
+    filed: FiledRecords | None = None,
     replace: bool = False,
     erased: Sequence[Erased] = (),
     progress: Progress = lambda _done, _total: None,
@@ -87,6 +82,7 @@ def restore(
         shards: of the ring, which has the last word on keys.
         selection: what to take of it.
         files: brings warm and cold files back; without it the rows that speak of them come alone.
+        filed: takes records out of files of which a part is asked for; without it they stay away.
         replace: in place of what is there, which must be the same store.
         erased: whom the ring knows to be erased.
         progress: hears of (rows, rows in all).
@@ -104,181 +100,59 @@ def restore(
     wanted = selection or Selection()
     wanted.check([table.name for table in chain[0].tables])
     _prepare(engine, schema, catalog.store, replace=replace)
-    months = {month for one in chain for month in one.months}
-    Partitions(engine).ensure(months if is_postgres(engine) else ())
+    held = told_files(chain)
+    parts = [one for one in held or () if filed is not None and wanted.takes_from_file(one.name)]
+    _ensure_months(engine, chain, parts)
     checkpoint("prepared")
-    without = _bring_files(catalog, chain, files, wanted, progress)
+    without = _bring_files(catalog, held, files, wanted, progress)
     checkpoint("files brought")
     again = [one for one in erased if one.id not in _final(catalog, chain)]
     with write_transaction(engine) as connection, lowered(connection):
         decider = Decider(shards, wanted, again, without)
-        load = _Load(connection, catalog, decider, progress, checkpoint)
+        load = Applying(connection, catalog, decider, progress, checkpoint)
         if replace:
             clear(connection)
             load.loader.empty()
         else:
             load.loader.need_empty()
-        load.chain(chain)
+        load.chain(chain, filed, parts)
         load.receipts(again)
         load.loader.derive_tags()
-        load.loader.read_back()
+        load.read_back()
         checkpoint("read back")
         load.loader.advance_sequences()
     checkpoint("committed")
     migrate(engine)
+    rows = {name: tally.rows for name, tally in load.loader.tallies.items()}
     done = Restored(
         backup=chain[-1].id.split("/")[0],
         link=link,
         at=chain[-1].taken_at,
-        rows={name: tally.rows for name, tally in load.loader.tallies.items()},
+        rows=rows,
         dropped=load.dropped,
         erased=len(again),
         schema=(schema, latest_version()),
-        files=load.loader.tallies["tier_files"].rows if "tier_files" in load.loader.tallies else 0,
+        files=rows.get("tier_files", 0),
+        unfiled=load.filed,
     )
     log.info("backup restored", link=link, rows=sum(done.rows.values()), erased=len(again))
     return done
 
 
-@dataclass(slots=True)
-class _Load:
-    """One restore under way."""
-
-    connection: Connection
-    catalog: Catalog
-    decider: Decider
-    progress: Progress
-    checkpoint: Checkpoint
-    loader: Loader = field(init=False)
-    dropped: dict[str, int] = field(default_factory=dict)
-    _seen: int = 0
-    _total: int = 0
-
-    def __post_init__(self) -> None:
-        self.loader = Loader(self.connection, self.catalog.keys.hashing)
-
-    def chain(self, chain: Sequence[Manifest]) -> None:
-        """Apply every link, then drop what evaluates records that are gone."""
-        self._total = sum(one.rows for one in chain)
-        many = self._total >= MANY
-        with self.loader.without_indexes() if many else nullcontext():
-            for manifest in chain:
-                reader = LinkReader(self.catalog, manifest)
-                if manifest.parent is not None:
-                    self._remove(reader)
-                self._add(reader)
-                self.checkpoint("link loaded")
-        self._drop_evaluations(set(self.decider.doomed))
-
-    def receipts(self, erased: Sequence[Erased]) -> None:
-        """Write down the erasures that were made again; where there are files, the eraser is still
-        to go through them.
-        """
-        filed = "tier_files" in self.loader.tallies and self.loader.tallies["tier_files"].rows
-        receipts = [
-            Receipt(one.id, one.scope, one.target, PENDING, {}, (), one.at)
-            if filed
-            else Receipt(one.id, one.scope, one.target, FINAL, {}, (_ELSEWHERE,), one.at, one.at)
-            for one in erased
-        ]
-        rows = [
-            (
-                r.id,
-                r.scope,
-                r.target,
-                r.state,
-                msgspec.json.encode(r).decode(),
-                r.created_at,
-                r.finished_at,
-            )
-            for r in receipts
-        ]
-        columns = ("id", "scope", "target", "state", "receipt", "created_at", "finished_at")
-        content = TableContent("erasures", columns, ("id",), False, len(rows), "")
-        self.loader.remove("erasures", [(row[0],) for row in rows])
-        self.loader.add(content, rows)
-
-    def _remove(self, reader: LinkReader) -> None:
-        """Take away every row that an increment replaces or knows to be gone."""
-        for content in reader.manifest.tables:
-            for month in content.months:
-                self.loader.remove_month(month)
-        for chunk in reader.chunks():
-            if chunk.table.whole:
-                continue
-            rows: Iterator[Row] = map(unpack_row, chunk.packed)
-            if chunk.done == ADDED:
-                places = [chunk.table.columns.index(name) for name in chunk.table.key]
-                rows = (tuple(row[place] for place in places) for row in rows)
-            self.loader.remove(chunk.table.name, rows)
-
-    def _add(self, reader: LinkReader) -> None:
-        for content in reader.manifest.tables:
-            self.loader.begin(content)
-        for chunk in reader.chunks():
-            if chunk.done != ADDED:
-                continue
-            rows = list(map(unpack_row, chunk.packed))
-            if chunk.table.name == "key_shards":
-                self.decider.begin(rows)
-            kept = self._kept(chunk.table, rows)
-            self.loader.add(chunk.table, kept, chunk.total if kept is rows else None)
-            self._seen += len(rows)
-            self.progress(self._seen, self._total)
-
-    def _kept(self, content: TableContent, rows: list[Row]) -> list[Row]:
-        """The rows as they are to be restored; ``rows`` itself where all stay as they are."""
-        keep = self.decider.keep(content)
-        if keep is None:
-            return rows
-        kept = [one for row in rows if (one := keep(row)) is not None]
-        if len(kept) == len(rows) and all(map(is_, kept, rows)):
-            return rows
-        if lost := len(rows) - len(kept):
-            self.dropped[content.name] = self.dropped.get(content.name, 0) + lost
-        return kept
-
-    def _drop_evaluations(self, gone: set[bytes]) -> None:
-        """Evaluations of erased records go with them, and evaluations of those."""
-        while gone:
-            fresh: set[bytes] = set()
-            for part in _parts(sorted(gone)):
-                found = select(records.c.id).where(
-                    records.c.kind == "evaluation", records.c.parent_id.in_(map(id_text, part))
-                )
-                fresh |= {
-                    bytes.fromhex(one.replace("-", ""))
-                    for one in self.connection.execute(found).scalars()
-                }
-            self._drop("records", [(one,) for one in sorted(fresh)])
-            for name in ("annotations", "content_hashes"):
-                self._drop(name, self._of_records(name, sorted(fresh)))
-            gone = fresh
-
-    def _of_records(self, name: str, ids: Sequence[bytes]) -> list[Row]:
-        """Primary keys of the rows of a table that are about records."""
-        table = metadata.tables[name]
-        keys: list[Row] = []
-        for part in _parts(ids):
-            about = table.c.record_id.in_(map(id_text, part))
-            found = self.connection.execute(select(*table.primary_key.columns).where(about))
-            keys += [_raw_key(table, row) for row in found]
-        return keys
-
-    def _drop(self, name: str, keys: Sequence[Row]) -> None:
-        if count := self.loader.remove(name, keys):
-            self.dropped[name] = self.dropped.get(name, 0) + count
+def _ensure_months(engine: Engine, chain: Sequence[Manifest], parts: Sequence[HeldFile]) -> None:
+    if is_postgres(engine):
+        months = {month for one in chain for month in one.months}
+        Partitions(engine).ensure(months | {month_of_file(one.name) for one in parts})
 
 
 def _bring_files(
     catalog: Catalog,
-    chain: Sequence[Manifest],
+    held: Sequence[HeldFile] | None,
     files: FilesIn | None,
     selection: Selection,
     progress: Progress,
 ) -> frozenset[str]:
     """Bring what is asked for; the names of the files whose rows are to be left out."""
-    held = told_files(chain)
     if held is None:  # a release before files went with backups: they are where the tiers were
         return frozenset()
     wanted = [one for one in held if selection.takes_file(one.name)]
@@ -347,15 +221,3 @@ def _final(catalog: Catalog, chain: Sequence[Manifest]) -> set[str]:
         rows = LinkReader(catalog, manifest).rows("erasures")
         return {row[id_] for row in rows if row[state] == FINAL}
     return set()
-
-
-def _raw_key(table: Table, row: Sequence[Any]) -> Row:
-    """A primary key as SQLAlchemy gives it, as :mod:`analect.store.raw` has it."""
-    return tuple(
-        bytes.fromhex(value.replace("-", "")) if column.name == "record_id" else value
-        for column, value in zip(table.primary_key.columns, row, strict=True)
-    )
-
-
-def _parts(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
