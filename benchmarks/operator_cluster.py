@@ -46,7 +46,21 @@ ROWS = (
     ("delete_p99", "a deleted child made again, P99", "ms", 300),
     ("memory", "memory", "MiB", 150),
     ("hundred", "100 more stores at once, all children there", "s", 8),
+    ("handover", "the leader is told to stop: the other one leads", "s", 1),
+    ("takeover", "the leader is killed: the other one leads", "s", 12),
 )
+KINDS = (
+    "deployments",
+    "services",
+    "configmaps",
+    "serviceaccounts",
+    "cronjobs",
+    "poddisruptionbudgets",
+    "networkpolicies",
+    "persistentvolumeclaims",
+)
+GIVEN = {"services": ("clusterIP", "clusterIPs"), "persistentvolumeclaims": ("volumeName",)}
+"""What the API server or its controllers filled in."""
 
 
 def main() -> None:
@@ -68,7 +82,10 @@ def main() -> None:
                 found = measured(plane, fleet, stores, said.idle)
         finally:
             plane.stop()
-    print(f"{stores} stores, {found.pop('children'):.0f} children each\n")
+    print(f"{stores} stores, {found.pop('children'):.0f} children each")
+    print(
+        f"a client that does nothing but POST the objects of 100 stores: {found.pop('bare'):.1f} s\n"
+    )
     print(f"{'':60}{'asked':>10}{'seen':>12}")
     for name, title, unit, asked in ROWS:
         seen = found[name]
@@ -88,10 +105,8 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     first.terminate()
     second = fleet.start()
     began = time.monotonic()
-    wait_for(
-        lambda: alive(second) and looks(second) >= stores and at_rest(second),
-        what="all looked at",
-        deadline=120,
+    patiently(
+        lambda: alive(second) and looks(second) >= stores and at_rest(second), "all looked at"
     )
     found = {"children": children, "cold": time.monotonic() - began}
     found["cold_writes"] = second.writes()
@@ -108,6 +123,14 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     found["edit_p99"] = p99(edits)
     found["delete_p99"] = p99(deletes)
     found["hundred"] = hundred(place, stores, children)
+    settled(second, stores)
+    found["bare"] = bare(place)
+    third = fleet.ready()
+    second.process.terminate()
+    found["handover"] = timed(third)
+    fourth = fleet.ready()
+    third.kill()
+    found["takeover"] = timed(fourth)
     return found
 
 
@@ -135,6 +158,23 @@ def settled(running: Running, stores: int) -> None:
     wait_for(calm, what="converged", deadline=1800)
 
 
+def patiently(look: Callable[[], bool], what: str) -> None:
+    """Ask a few times a second only: whoever is asked has work to do, on the same two CPUs."""
+
+    def slowly() -> bool:
+        time.sleep(0.2)
+        return look()
+
+    wait_for(slowly, what=what, deadline=180)
+
+
+def timed(heir: Running) -> float:
+    """Seconds until this one leads."""
+    began = time.monotonic()
+    wait_for(heir.leads, what="it leads", deadline=30)
+    return time.monotonic() - began
+
+
 def alive(running: Running) -> bool:
     """Whether it answers yet."""
     try:
@@ -156,20 +196,7 @@ def looks(running: Running) -> float:
 
 def owned(place: Place) -> int:
     """How many children there are; counted without listing them."""
-    paths = [
-        place.path(kind)
-        for kind in (
-            "deployments",
-            "services",
-            "configmaps",
-            "serviceaccounts",
-            "cronjobs",
-            "poddisruptionbudgets",
-            "networkpolicies",
-            "persistentvolumeclaims",
-        )
-    ]
-    lists = [place.plane.api.call("GET", f"{path}?limit=1") for path in paths]
+    lists = [place.plane.api.call("GET", f"{place.path(kind)}?limit=1") for kind in KINDS]
     return sum(len(one["items"]) + one["metadata"].get("remainingItemCount", 0) for one in lists)
 
 
@@ -273,7 +300,35 @@ def hundred(place: Place, stores: int, children: float) -> float:
     began = time.monotonic()
     make(place, range(stores, stores + 100))
     wanted = before + 100 * children
-    wait_for(lambda: owned(place) >= wanted, what="all children", deadline=120)
+    patiently(lambda: owned(place) >= wanted, "all children")
+    return time.monotonic() - began
+
+
+def bare(place: Place) -> float:
+    """Seconds that a client takes, eight calls at a time, to POST what 100 stores consist of, with
+    the controllers at work on it as ever: what no operator can be faster than.
+    """
+    plane = place.plane
+    plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "bare"}})
+    there = Place(plane, "bare")
+    bodies = []
+    for kind in KINDS:
+        path = f"{place.path(kind)}?labelSelector=app.kubernetes.io/instance=store-0"
+        for item in plane.api.items(path):
+            meta = {name: item["metadata"][name] for name in ("name", "labels")}
+            for name in GIVEN.get(kind, ()):
+                item["spec"].pop(name, None)
+            rest = {name: part for name, part in item.items() if name not in {"metadata", "status"}}
+            bodies.append((there.path(kind), json.dumps({"metadata": meta, **rest})))
+
+    def post(number: int) -> None:
+        for path, text in bodies:
+            body = json.loads(text.replace("store-0", f"bare-{number}"))
+            plane.api.call("POST", path, body)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(post, range(100)))
     return time.monotonic() - began
 
 

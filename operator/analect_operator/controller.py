@@ -58,6 +58,7 @@ class Controller:
     broken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     informers: list[Informer] = field(init=False, default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _spaces: set[str] = field(init=False, default_factory=set)
     _workers: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -267,9 +268,16 @@ class Controller:
                 self.queue.add(Ref.of(body))
 
     def _secret_changed(self, ref: Ref) -> None:
+        # Many come at once when a list is read: the stores are gone through once for all of them.
+        if not self._spaces:
+            asyncio.get_running_loop().call_soon(self._secrets_changed)
+        self._spaces.add(ref.namespace)
+
+    def _secrets_changed(self) -> None:
         for store in self.world.refs(STORE):
-            if store.namespace == ref.namespace:
+            if store.namespace in self._spaces:
                 self.queue.add(store)
+        self._spaces.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A part that ends by itself is broken, and half an operator is worse than a new one."""

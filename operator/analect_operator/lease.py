@@ -99,6 +99,7 @@ class Lease:
         if found is not None and found["spec"].get("holderIdentity") == self._identity:
             found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
             await self._api.replace_lease(found)
+            log.info("gives the lease up", identity=self._identity)
 
     async def _try(self) -> None:
         asked = _now()

@@ -21,13 +21,19 @@ _ADDRESS = ("name", "namespace")
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
-def wanted_digest(manifest: dict[str, Any]) -> str:
-    """The hash of what we want; a manifest in the server's normal forms."""
+Known = dict[int, Any]
+"""Lists by identity, settled: what manifests of one store share is settled once."""
+
+
+def wanted_digest(manifest: dict[str, Any], known: Known | None = None) -> str:
+    """The hash of what we want; a manifest in the server's normal forms. ``known`` is kept from one
+    to the next while all these manifests are.
+    """
     body = {name: part for name, part in manifest.items() if name not in _IDENTITY}
     body["metadata"] = {
         name: part for name, part in manifest["metadata"].items() if name not in _ADDRESS
     }
-    return _digest(_settled(body))
+    return _digest(_settled(body, known))
 
 
 def live_digest(live: dict[str, Any]) -> str | None:
@@ -68,9 +74,19 @@ def _items(values: list[Any], fields: dict[str, Any]) -> list[Any]:
             names, keys = _key(name)
             if names not in by_key:
                 by_key[names] = {tuple(map(value.get, names)): value for value in values}
-            if keys in by_key[names]:
-                found.append(_projected(by_key[names][keys], inner))
+            if (value := by_key[names].get(keys)) is not None:
+                found.append(value if _whole(value, inner) else _projected(value, inner))
     return _sorted(found)
+
+
+def _whole(value: Any, fields: dict[str, Any]) -> bool:
+    """Whether all of an item is ours, and all of it flat: most of them are a name and a value."""
+    return (
+        len(fields) == len(value) + 1
+        and "." in fields
+        and not any(fields.values())
+        and not any(isinstance(part, (dict, list)) for part in value.values())
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -84,16 +100,22 @@ def _digest(settled: Any) -> str:
     return hashlib.blake2b(_ENCODER.encode(settled), digest_size=12).hexdigest()
 
 
-def _settled(value: Any) -> Any:
+def _settled(value: Any, known: Known | None = None) -> Any:
     """Lists of objects in one order: the server keeps items by their keys, not by their place."""
     if isinstance(value, str):  # most of them
         return value
     if isinstance(value, dict):
         return {
-            name: part if isinstance(part, str) else _settled(part) for name, part in value.items()
+            name: part if isinstance(part, str) else _settled(part, known)
+            for name, part in value.items()
         }
     if isinstance(value, list):
-        return _sorted([_settled(part) for part in value])
+        if known is None:
+            return _sorted([_settled(part) for part in value])
+        found = known.get(id(value))
+        if found is None:
+            found = known[id(value)] = _sorted([_settled(part, known) for part in value])
+        return found
     return value
 
 
@@ -103,4 +125,4 @@ def _sorted(parts: list[Any]) -> list[Any]:
     """
     if len(parts) < 2 or not isinstance(parts[0], dict):
         return parts
-    return [msgspec.Raw(text) for text in sorted(map(_ENCODER.encode, parts))]
+    return list(map(msgspec.Raw, sorted(map(_ENCODER.encode, parts))))

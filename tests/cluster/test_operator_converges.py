@@ -298,7 +298,7 @@ def test_a_restart_of_a_converged_cluster_writes_nothing(
     successor = fleet.ready()
     operator.process.terminate()
     operator.process.wait(timeout=10)
-    wait_for(successor.leads, what="the other one leads", deadline=2)
+    wait_for(successor.leads, what="the other one leads")
     wait_for(lambda: successor.metric("analect_operator_queue_entries") == 0, what="all looked at")
     for name in ("dev", "demo"):
         still(place, successor, name)

