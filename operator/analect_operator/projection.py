@@ -9,6 +9,7 @@ is not ours and not seen.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,11 @@ _IDENTITY = ("apiVersion", "kind")
 _ADDRESS = ("name", "namespace")
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
+_NOTHING: dict[str, Any] = {"f:": {}}
+"""Fields that no object has: none at all would mean the whole of it."""
+
+Fields = dict[str, Any]
+Part = Callable[[Any], Any]
 
 Known = dict[int, Any]
 """Lists by identity, settled: what manifests of one store share is settled once."""
@@ -44,56 +50,84 @@ def live_digest(live: dict[str, Any]) -> str | None:
             and entry["operation"] == "Apply"
             and "subresource" not in entry
         ):
-            return _digest(_projected(live, entry["fieldsV1"]))
+            return _digest(_mine(live, entry["fieldsV1"]))
     return None
 
 
-def _projected(value: Any, fields: dict[str, Any]) -> Any:
-    """The part of ``value`` that ``fields`` speak of, settled; one pass, for there are many."""
-    if not fields or (len(fields) == 1 and "." in fields):
-        return _settled(value)
-    if isinstance(value, list):
-        return _items(value, fields)
-    if not isinstance(value, dict):
-        return {}
-    return {
-        part: _projected(value[part], inner) if inner else _settled(value[part])
-        for name, inner in fields.items()
-        if (part := name[2:]) in value and name[0] == "f"
-    }
-
-
-def _items(values: list[Any], fields: dict[str, Any]) -> list[Any]:
-    found = []
-    by_key: dict[tuple[str, ...], dict[tuple[Any, ...], Any]] = {}
-    for name, inner in fields.items():
-        if name[0] == "v":
-            wanted = msgspec.json.decode(name[2:])
-            found += [value for value in values if value == wanted]
-        elif name[0] == "k":
-            names, keys = _key(name)
-            if names not in by_key:
-                by_key[names] = {tuple(map(value.get, names)): value for value in values}
-            if (value := by_key[names].get(keys)) is not None:
-                found.append(value if _whole(value, inner) else _projected(value, inner))
-    return _sorted(found)
-
-
-def _whole(value: Any, fields: dict[str, Any]) -> bool:
-    """Whether all of an item is ours, and all of it flat: most of them are a name and a value."""
-    return (
-        len(fields) == len(value) + 1
-        and "." in fields
-        and not any(fields.values())
-        and not any(isinstance(part, (dict, list)) for part in value.values())
+def _mine(live: dict[str, Any], fields: Fields) -> dict[str, Any]:
+    """What ``fields`` speak of. Stores are much alike, and so are their children: all but the owner
+    is taken out by what was made for the first one of this shape.
+    """
+    meta = fields.get("f:metadata", {})
+    owners = meta.get("f:ownerReferences")
+    if owners is None:
+        part: dict[str, Any] = _of_shape(msgspec.json.encode(fields))(live)
+        return part
+    alike = {name: inner for name, inner in meta.items() if name != "f:ownerReferences"}
+    part = _of_shape(msgspec.json.encode(fields | {"f:metadata": alike or _NOTHING}))(live)
+    there = live["metadata"].get("ownerReferences", ())
+    by_key = {f'k:{{"uid":"{one["uid"]}"}}': one for one in there}
+    part["metadata"]["ownerReferences"] = _sorted(
+        [
+            _of_shape(msgspec.json.encode(inner))(by_key[name])
+            for name, inner in owners.items()
+            if name in by_key
+        ]
     )
+    return part
 
 
-@lru_cache(maxsize=4096)
-def _key(name: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Names and values of an item's key, as in ``k:{"name":"http"}``."""
-    keys = msgspec.json.decode(name[2:])
-    return tuple(keys), tuple(keys.values())
+def _part(fields: Fields) -> Part:
+    """What takes the part that ``fields`` speak of out of a value, settled."""
+    if not fields or (len(fields) == 1 and "." in fields):
+        return _settled
+    if any(name[0] in "kv" for name in fields):
+        return _items(fields)
+    leaves = [name[2:] for name, inner in fields.items() if name[0] == "f" and not inner]
+    deeper = [
+        (name[2:], _part(inner)) for name, inner in fields.items() if name[0] == "f" and inner
+    ]
+
+    def part(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return {}
+        found = {
+            name: one if isinstance(one := value[name], str) else _settled(one)
+            for name in leaves
+            if name in value
+        }
+        for name, inner in deeper:
+            if name in value:
+                found[name] = inner(value[name])
+        return found
+
+    return part
+
+
+def _items(fields: Fields) -> Part:
+    """The same for a list, whose items are known by their keys or by what they are."""
+    wanted = [msgspec.json.decode(name[2:]) for name in fields if name[0] == "v"]
+    keyed: dict[tuple[str, ...], list[tuple[tuple[Any, ...], Part]]] = {}
+    for name, inner in fields.items():
+        if name[0] == "k":
+            keys = msgspec.json.decode(name[2:])
+            keyed.setdefault(tuple(keys), []).append((tuple(keys.values()), _part(inner)))
+
+    def items(values: Any) -> Any:
+        if not isinstance(values, list):
+            return {}
+        found = [value for one in wanted for value in values if value == one]
+        for names, parts in keyed.items():
+            known = {tuple([value.get(name) for name in names]): value for value in values}
+            found += [inner(known[key]) for key, inner in parts if key in known]
+        return _sorted(found)
+
+    return items
+
+
+@lru_cache(maxsize=1024)
+def _of_shape(shape: bytes) -> Part:
+    return _part(msgspec.json.decode(shape))
 
 
 def _digest(settled: Any) -> str:
