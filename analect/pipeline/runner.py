@@ -77,7 +77,7 @@ class Runner:
         outbox: Outbox,
         processors: Mapping[str, Processor],
         load: Callable[[Sequence[RecordId]], list[Record]],
-        exist: Callable[[Sequence[RecordId]], Collection[RecordId]],
+        absent: Callable[[Sequence[RecordId]], Collection[RecordId]],
         indexed: Callable[[Sequence[RecordId]], Collection[RecordId]],
         annotate: Callable[[Sequence[Annotation]], object],
         observer: Observer,
@@ -85,13 +85,13 @@ class Runner:
         worker: str,
         clock: Clock,
     ) -> None:
-        """``exist`` says which records are stored, ``indexed`` which of them processors are to
-        keep what they made of: the others are stored where nothing is looked for.
+        """``absent`` says which records are not stored any more, ``indexed`` of which processors
+        are to keep what they made: other records are stored where nothing is looked for.
         """
         self._outbox = outbox
         self._processors = processors
         self._load = load
-        self._exist = exist
+        self._absent = absent
         self._indexed = indexed
         self._annotate = annotate
         self._observer = observer
@@ -295,9 +295,9 @@ class Runner:
 
     def _keep(self, name: str, ids: Sequence[RecordId], outcome: Outcome) -> None:
         """What was erased on the way, its deletion perhaps processed already, must not come back."""
-        there = self._exist(ids)
-        if gone := [id_ for id_ in ids if id_ not in there]:
-            self._forget(name, gone)
+        if gone := self._absent(ids):
+            self._forget(name, list(gone))
+        there = set(ids).difference(gone)
         if kept := [one for one in outcome.annotations if one.record_id in there]:
             self._annotate(kept)
 

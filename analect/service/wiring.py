@@ -474,7 +474,7 @@ def _runner(ground: _Ground, conclusions: Conclusions) -> Runner:
         outbox=ground.store.outbox,
         processors=ground.processors,
         load=ground.load,
-        exist=ground.reads.exists,
+        absent=ground.reads.absent,
         indexed=ground.reads.indexed,
         annotate=conclusions.keep,
         observer=ground.telemetry.processing,

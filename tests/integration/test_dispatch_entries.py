@@ -363,7 +363,7 @@ def runner_of(world, processor, **options):
         outbox=world.outbox,
         processors={"text": processor},
         load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
-        exist=lambda ids: ids,
+        absent=lambda _: (),
         indexed=lambda _: (),
         annotate=lambda _: None,
         observer=Deaf(),

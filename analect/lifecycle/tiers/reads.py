@@ -77,6 +77,10 @@ class TieredReads:
         found = self._hot.exists(ids)
         return found | self.beyond([one for one in ids if one not in found]).keys()
 
+    def absent(self, ids: Sequence[RecordId]) -> set[RecordId]:
+        """Those of ``ids`` that are neither hot nor warm."""
+        return set() if self._hot.all_there(ids) else set(ids) - self.exists(ids)
+
     def indexed(self, ids: Sequence[RecordId]) -> set[RecordId]:
         """Those of ``ids`` that the indexes are to keep: hot ones, unless a file that is not indexed
         is about to take their place, and warm ones of indexed files.
