@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.cluster_world import World
 
-MODULES = ("cluster_flow", "cluster_text", "cluster_graph")
+MODULES = ("cluster_flow", "cluster_text", "cluster_graph", "cluster_rebuild")
 
 Measure = Callable[[World], dict[str, dict[str, Any]]]
 """Row name -> {"value": the figure in the row's unit, "note": how it came about}."""
@@ -64,6 +64,8 @@ ROWS = (
     Row("text", "text end to end, of a bare `_bulk`", "%", 70, True),
     Row("searchable", "ack to searchable, p99 at 100 records/s", " s", 3),
     Row("search", "search above the engine's own time, p95", " ms", 15),
+    Row("rebuild_memory", "rebuild of the words, resident at the most", " MiB", 400),
+    Row("rebuild_repeated", "done twice when it is killed", "%", 5),
     Row("graph", "graph end to end, of a bare UNWIND/MERGE", "%", 70, True),
 )
 
