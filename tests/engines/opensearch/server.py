@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import urllib.error
@@ -12,10 +13,12 @@ from pathlib import Path
 from tests.engines.java import java_home
 from tests.engines.launching import Launched, as_nobody_special
 from tests.engines.maven import CannotBuild, build
+from tests.engines.opensearch.older import complete
 from tests.ports import free_port
 
 HERE = Path(__file__).parent
-VERSION = "3.5.0"
+VERSION = os.environ.get("ANALECT_TEST_OPENSEARCH", "3.5.0")
+"""2.19.1 is known as well; it takes a JDK of 17 to 23."""
 
 _SETTINGS = """\
 cluster.name: test
@@ -49,10 +52,14 @@ _JVM = (
     "-Dlog4j2.formatMsgNoLookups=true", "-Djava.locale.providers=SPI,CLDR",
     "-Dorg.apache.lucene.store.MMapDirectory.sharedArenaMaxPermits=1",
     "-Dopensearch.distribution.type=zip", "-Dopensearch.bundled_jdk=false",
+)  # fmt: skip
+_OLDER = VERSION.startswith("2.")
+_GUARD = "-Djava.security.manager=allow"
+_NATIVE = (
     "--add-opens=java.base/java.nio=org.apache.arrow.memory.core,ALL-UNNAMED",
     "--enable-native-access=ALL-UNNAMED",
     "--add-modules=jdk.incubator.vector",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,19 @@ def program() -> Path:
     Raises:
         CannotBuild: something is missing on this machine.
     """
-    if java_home(21) is None:
-        raise CannotBuild("a JDK of 21 or newer")
+    java = _java()
     target = build(HERE / "pom.xml", HERE / "SHA256SUMS", server=VERSION)
-    return target / "opensearch" / f"opensearch-{VERSION}"
+    home = target / "opensearch" / f"opensearch-{VERSION}"
+    if _OLDER:
+        complete(home, java, VERSION)
+    return home
+
+
+def _java() -> Path:
+    java = java_home(17, below=24) if _OLDER else java_home(21)
+    if java is None:
+        raise CannotBuild("a JDK of 17 to 23" if _OLDER else "a JDK of 21 or newer")
+    return java
 
 
 def configured(
@@ -99,12 +115,12 @@ def configured(
     (folder / "conf" / "opensearch.yml").write_text(settings)
     (folder / "conf" / "log4j2.properties").write_text(_LOGGING)
     return [
-        f"{java_home(21)}/bin/java",
+        f"{_java()}/bin/java",
         f"-Xms{heap}",
         f"-Xmx{heap}",
         *_JVM,
         *(("-XX:TieredStopAtLevel=1",) if quick_start else ()),
-        f"-javaagent:{home}/agent/opensearch-agent.jar",
+        *((_GUARD,) if _OLDER else (*_NATIVE, f"-javaagent:{home}/agent/opensearch-agent.jar")),
         f"-Djava.io.tmpdir={folder}/work",
         f"-Djna.tmpdir={folder}/work",
         f"-Dopensearch.path.home={home}",
