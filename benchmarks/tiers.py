@@ -3,10 +3,14 @@
     python -m benchmarks.tiers [--records 100000 | --full] [--only sqlite|postgres]
 
 One month of records of about 1 KB (as benchmarks/store_reads.py fills it) becomes warm: read,
-written, read back, compared and published, then removed. Beside it the same rows go to JSON Lines.
-On Postgres the month's partition is then dropped. Records and threads are read back by id and by
-thread, and DuckDB groups 24 months, for which the month's files are linked 24 times. `--full` takes
-1,000,000 records, and so 24,000,000 rows for the last.
+written, read back, compared and published, then removed. Beside it the same rows go to JSON Lines,
+as they are and with the same proof: read back, parsed, each compared. On Postgres the month's
+partition is then dropped. Records and threads are read back by id and by thread. For the aggregate
+the month's files stand in 24 months, as many as make 10,000,000 rows; it goes the way of
+`analect aggregate`, and once through DuckDB alone. `--full` takes 1,000,000 records.
+
+Before all that, on Postgres, a month of as many records expires: `then: delete`, by a whole run of
+retention. Meanwhile another process reads and writes all the time and says how long it waited.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -25,6 +30,8 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from analect.lifecycle.places.folder import FolderPlace
+from analect.lifecycle.retention.loading import parse_policy
+from analect.lifecycle.retention.run import Retention
 from analect.lifecycle.tiers.moving import Mover
 from analect.lifecycle.tiers.shelf import Shelf
 from analect.lifecycle.tiers.warm import WarmReads
@@ -32,16 +39,20 @@ from analect.model.ids import RecordId, id_floor, month_bounds
 from analect.model.query import RecordFilter
 from analect.store.choosing import Choice
 from analect.store.cursor import Cursors
-from analect.store.engine import open_engine, read_transaction
+from analect.store.engine import is_postgres, open_engine, read_transaction, write_transaction
 from analect.store.filters import Span
 from analect.store.leaving import Leaving
 from analect.store.migrate import migrate
 from analect.store.reads import RecordReads
-from analect.store.tier_files import TierFiles
+from analect.store.rows import StoredRecord
+from analect.store.tier_files import TierFiles, publish
 from benchmarks.store_reads import databases, fill
+from benchmarks.waiting import waiting
 
 MONTH = "2026-01"
 PAGES = 200
+ROWS = 10_000_000
+"""Of the aggregate."""
 
 
 def say(name: str, value: str, asked: str = "") -> None:
@@ -55,7 +66,8 @@ def run(engine: Engine, folder: Path, records: int) -> None:
     mover = Mover(engine, files, place, clock=lambda: 0, random_bytes=os.urandom)
     with read_transaction(engine) as connection:
         kinds = list(connection.execute(text("SELECT DISTINCT kind FROM records")).scalars())
-    plain = to_json_lines(engine, folder)
+    plain = to_json_lines(engine, folder, verified=False)
+    proven = to_json_lines(engine, folder, verified=True)
     began, cpu, copied = time.perf_counter(), time.process_time(), 0
     end = id_floor(month_bounds(MONTH)[1])
     for kind in kinds:
@@ -64,25 +76,32 @@ def run(engine: Engine, folder: Path, records: int) -> None:
     rate = copied / (time.perf_counter() - began)
     own = copied / (time.process_time() - cpu)
     say("hot to warm, verified", f"{rate:,.0f} rows/s", f"asked 60,000; {own:,.0f} a CPU second")
-    say("the same to JSON Lines", f"{plain:,.0f} rows/s", f"{rate / plain:.1f} times, asked 3")
+    say("to JSON Lines, read back", f"{proven:,.0f} rows/s", f"{rate / proven:.1f} times, asked 3")
+    say("to JSON Lines, not read back", f"{plain:,.0f} rows/s", f"{rate / plain:.1f} times")
     began = time.perf_counter()
     mover.remove_copied(MONTH)
     say("removed from hot", f"{time.perf_counter() - began:.2f} s", "asked 1 s a million, Postgres")
-    reads(WarmReads(files, Shelf(place, files)), records)
-    aggregate(folder, copied)
+    warm = WarmReads(files, Shelf(place, files))
+    reads(warm, records)
+    aggregate(engine, files, folder / "tiers", warm)
 
 
-def to_json_lines(engine: Engine, folder: Path) -> float:
-    """Rows a second of the plain way, payloads as base64, not read back."""
-    encode = msgspec.json.Encoder().encode
+def to_json_lines(engine: Engine, folder: Path, *, verified: bool) -> float:
+    """Rows a second of the plain way, payloads as base64; ``verified``: read back and compared."""
+    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(StoredRecord).decode
     reader = RecordReads(engine, Cursors(b"b" * 32))
+    path, kept = folder / "plain.jsonl", []
     began, count = time.perf_counter(), 0
-    with (folder / "plain.jsonl").open("wb") as lines:
+    with path.open("wb") as lines:
         for batch in reader.scan(RecordFilter(), 8192):
             lines.writelines(encode(stored) + b"\n" for stored in batch)
             count += len(batch)
+            kept += batch if verified else []
         lines.flush()
         os.fsync(lines.fileno())
+    if verified:
+        with path.open("rb") as lines:
+            assert all(decode(line) == one for line, one in zip(lines, kept, strict=True))
     return count / (time.perf_counter() - began)
 
 
@@ -111,24 +130,64 @@ def p95(ask: Callable[[], None]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
 
-def aggregate(folder: Path, rows: int) -> None:
-    many = folder / "many"
+def aggregate(engine: Engine, files: TierFiles, place: Path, warm: WarmReads) -> None:
+    """As many files in each of 24 months as make 10,000,000 rows together."""
+    rows = 0
+    month_of_files = files.standing()
     for number in range(24):
         month = f"{2024 + number // 12}-{number % 12 + 1:02}"
-        for path in (folder / "tiers" / "warm").rglob("*.parquet"):
-            link = many / path.parent.parent.name / f"month={month}" / path.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, link)
+        for file in month_of_files:
+            if rows >= ROWS * (number + 1) / 24:
+                break
+            name = file.name.replace(f"month={file.month}", f"month={month}")
+            if not (place / name).exists():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(place / file.name, place / name)
+                fresh = replace(file, name=name, month=month)
+                with write_transaction(engine) as connection:
+                    publish(connection, [(fresh, files.locator(file.name) or b"")], [])
+            rows += file.rows
     began = time.perf_counter()
-    found = duckdb.sql(
+    groups = warm.grouped(RecordFilter(), ["service", "month"], lambda _ids: set())
+    found = sum(figures["records"] for _, figures in groups)
+    took = time.perf_counter() - began
+    say(f"aggregate of 24 months, {found:,}", f"{took:.2f} s", "asked 5 s for 10,000,000")
+    began = time.perf_counter()
+    duckdb.sql(
         "SELECT month, service, count(*), avg(duration_ms), sum(input_tokens),"
         " count(*) FILTER (success), quantile_cont(duration_ms, 0.95)"
-        f" FROM read_parquet('{many}/*/*/*.parquet', hive_partitioning = true)"
+        f" FROM read_parquet('{place}/warm/*/*/*.parquet', hive_partitioning = true)"
         " GROUP BY month, service"
     ).fetchall()
-    took = time.perf_counter() - began
-    assert sum(row[2] for row in found) == 24 * rows
-    say(f"24 months, {24 * rows:,} rows", f"{took:.2f} s", "asked 5 s for 10,000,000")
+    say("the same by DuckDB alone", f"{time.perf_counter() - began:.2f} s")
+
+
+def expire(engine: Engine, folder: Path, records: int) -> None:
+    """A whole month is deleted straight from the tables, while others read and write."""
+    migrate(engine)
+    fill(engine, records)
+    reached: dict[str, float] = {}
+    now = month_bounds(MONTH)[1] + 40 * 86_400_000_000
+    retention = Retention(
+        engine,
+        FolderPlace(folder / "expired"),
+        clock=lambda: now,
+        random_bytes=os.urandom,
+        processors=("text", "vectors", "graph"),
+        step=lambda name: reached.setdefault(name, time.perf_counter()) and None,
+    )
+    rule = {"name": "old", "hotDays": 30, "then": "delete"}
+    with waiting(engine.url.render_as_string(hide_password=False)) as waits:
+        alone = waits(2.0)
+        began = time.perf_counter()
+        report = retention.run([parse_policy({"rules": [rule]})])
+        took = time.perf_counter() - began
+        beside = waits(0.1)
+    going = reached["month dropped"] - reached["month counted"]
+    say(f"expiry of {report.deleted:,}", f"{going:.2f} s", "asked 1 s a million")
+    counted = reached["month counted"] - began
+    say("planned and counted before it", f"{counted:.2f} s", f"the whole run {took:.2f} s")
+    say("others waited at most", f"{beside:.0f} ms", f"asked 100 ms; {alone:.0f} ms without it")
 
 
 def main() -> None:
@@ -143,6 +202,8 @@ def main() -> None:
             print(f"{url.split(':')[0]}, {records:,} records", flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 engine = open_engine(url)
+                if is_postgres(engine):
+                    expire(engine, Path(folder), records)
                 run(engine, Path(folder), records)
                 engine.dispose()
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, delete, select, update
 
 from analect.model.ids import Micros
 from analect.store.engine import read_transaction, write_transaction
-from analect.store.tables import monthly_aggregates
+from analect.store.journal import journal_place, months_since
+from analect.store.tables import meta, monthly_aggregates
 from analect.store.upsert import insert_into
 
 Figures = dict[str, Any]
@@ -21,6 +22,8 @@ Key = tuple[str, str, str]
 Adding = Callable[[Figures, Figures], Figures]
 
 _C = monthly_aggregates.c
+_SEEN = "aggregates_seen"
+"""Row of ``meta``: up to which place of the journal records are counted."""
 
 
 class Aggregates:
@@ -61,6 +64,26 @@ class Aggregates:
         """Months there are figures of."""
         with read_transaction(self._engine) as connection:
             return set(connection.execute(select(_C.month).distinct()).scalars())
+
+    def arrivals(self) -> tuple[set[str] | None, int]:
+        """The months of which records were stored since :meth:`seen` (None: nobody ever said it),
+        and the place to say it of once they are counted.
+        """
+        wanted = select(meta.c.value).where(meta.c.name == _SEEN)
+        with read_transaction(self._engine) as connection:
+            place = journal_place(connection)
+            last = connection.execute(wanted).scalar()
+            # One that lies ahead is of the database that this one was restored from.
+            if last is None or int(last) > place:
+                return None, place
+            return months_since(connection, int(last)), place
+
+    def seen(self, place: int) -> None:
+        """Everything up to here is counted."""
+        with write_transaction(self._engine) as connection:
+            row = insert_into(connection, meta).values(name=_SEEN, value=str(place))
+            new = {"value": str(place)}
+            connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=new))
 
     def of(self, family: str, first: str = "", last: str = "9999-12") -> list[Figures]:
         """Figures of a family from month to month, both included: ``month``, ``group`` and sums."""

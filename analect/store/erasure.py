@@ -30,6 +30,7 @@ from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.alone import alone
 from analect.store.deferred import deletion_entry
 from analect.store.engine import checkpoint, is_postgres, read_transaction, write_transaction
+from analect.store.journal import journal_place, stored_since
 from analect.store.tables import (
     annotation_rows,
     commits,
@@ -188,12 +189,7 @@ class ErasureRows:
     def journal_place(self) -> int:
         """Where the journal stands: what commits from now on is found by :func:`arrivals`."""
         with read_transaction(self._engine) as connection:
-            if is_postgres(connection):
-                oldest = func.pg_snapshot_xmin(func.pg_current_snapshot())
-                place = connection.execute(select(cast(cast(oldest, Text), BigInteger)))
-            else:
-                place = connection.execute(select(func.coalesce(func.max(commits.c.seq), 0) + 1))
-            return int(place.scalar_one())
+            return journal_place(connection)
 
     def find(self, receipts: Sequence[Receipt]) -> dict[str, Doomed]:
         """What each receipt is about, by the receipt's id; one pass over the table for all of the
@@ -310,9 +306,7 @@ class ErasureRows:
 
 def arrivals(connection: Connection, place: int, key_ids: Sequence[int]) -> list[Concerned]:
     """Records sealed by these keys that were committed since :meth:`ErasureRows.journal_place`."""
-    order = commits.c.txid if is_postgres(connection) else commits.c.seq
-    since = select(commits.c.ids).where(order >= place, commits.c.operation == "put")
-    ids = [record_id for raw in connection.execute(since).scalars() for record_id in split_ids(raw)]
+    ids = [one for raw in stored_since(connection, place) for one in split_ids(raw)]
     found: list[Concerned] = []
     for part in chunks(ids):
         wanted = select(*_FACTS).where(records.c.id.in_(part), records.c.key_id.in_(key_ids))
@@ -386,14 +380,24 @@ def journal_deletions(
     row = {"txid": txid, "operation": "delete", "committed_at": now}
     row["ids"] = b"".join(map(id_bytes, ids))
     seq = connection.execute(insert(commits).values(row).returning(commits.c.seq)).scalar_one()
-    if processors:
-        connection.execute(
-            insert(outbox),
-            [
-                {**deletion_entry(name, now, later=name in later), "commit_seq": seq}
-                for name in processors
-            ],
-        )
+    queue_deletions(connection, [seq], processors, now, later)
+
+
+def queue_deletions(
+    connection: Connection,
+    seqs: Sequence[int],
+    processors: Sequence[str],
+    now: Micros,
+    later: Collection[str] = (),
+) -> None:
+    """Let the processors forget what these commits deleted."""
+    entries = [
+        {**deletion_entry(name, now, later=name in later), "commit_seq": seq}
+        for seq in seqs
+        for name in processors
+    ]
+    if entries:
+        connection.execute(insert(outbox), entries)
 
 
 def _receipt_row(receipt: Receipt) -> dict[str, Any]:

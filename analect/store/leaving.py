@@ -1,7 +1,5 @@
-"""Hot rows on their way out: read to be copied, then removed, in batches or a month at once.
-
-Removing in batches holds no lock that others wait for longer than a moment. On Postgres a month of
-which every row goes is detached and dropped: DETACH CONCURRENTLY lets readers and writers go on.
+"""Hot rows on their way out: read to be copied, then removed in batches that hold no lock others
+wait for longer than a moment. Whole months: :mod:`analect.store.dropping`.
 """
 
 from __future__ import annotations
@@ -10,24 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import structlog
 from sqlalchemy import Connection, Engine, event, text
 
 from analect.model.ids import RecordId, id_floor, month_bounds, month_of
-from analect.store.changes import note_month
 from analect.store.choosing import Choice, Ownership
-from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
+from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.erasure import chunks
-from analect.store.partitions import PARTITIONED, partition_name
 from analect.store.rows import COLUMNS, bound_id, driver_id
 
-log = structlog.get_logger(__name__)
-
 READ_AT_ONCE = 8192
-_PENDING = "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass('{}') AND inhdetachpending"
-_ATTACHED = "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass('{}')"
-_SUM = "coalesce(sum(('x' || substr(CAST(id AS text), 25, 12))::bit(48)::bigint), 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +31,27 @@ class Leaving:
     before: RecordId
 
 
-@dataclass(frozen=True, slots=True)
-class IdSum:
-    """How many ids, and the sum of their last 48 bits, which are random: what tells one set of
-    records from another without comparing them one by one.
-    """
-
-    count: int = 0
-    total: int = 0
-
-    def plus(self, ids: Sequence[RecordId]) -> IdSum:
-        """With more ids."""
-        raw = bytes.fromhex("".join([one[24:] for one in ids]))
-        columns = np.frombuffer(raw, np.uint8).reshape(-1, 6).sum(axis=0, dtype=np.int64)
-        total = sum(int(one) << 8 * (5 - place) for place, one in enumerate(columns))
-        return IdSum(self.count + len(ids), self.total + total)
-
-
 def leaving_rows(
-    engine: Engine, leaving: Leaving, after: RecordId | None, limit: int
+    engine: Engine,
+    leaving: Leaving,
+    after: RecordId | None,
+    limit: int | None,
+    *,
+    light: bool = False,
 ) -> Iterator[Sequence[Any]]:
     """The next ``limit`` rows behind ``after``, in the order of ids, as batches of
-    :data:`analect.store.rows.COLUMNS` with ids as bytes or text.
+    :data:`analect.store.rows.COLUMNS` with ids as bytes or text; ``light``: without payloads.
     """
     left = limit
-    while left > 0:
+    while left is None or left > 0:
+        count = READ_AT_ONCE if left is None else min(left, READ_AT_ONCE)
         with read_transaction(engine) as connection:
-            rows = _rows(connection, leaving, after, min(left, READ_AT_ONCE))
+            columns = _light(connection) if light else ""
+            rows = _rows(connection, leaving, after, count, columns)
         if not rows:
             return
         yield rows
-        left -= len(rows)
+        left = None if left is None else left - len(rows)
         after = driver_id(rows[-1][0])
 
 
@@ -170,61 +149,6 @@ def remove_rows(connection: Connection, ids: Sequence[RecordId]) -> int:
     return connection.exec_driver_sql(
         f"DELETE FROM records WHERE id IN ({marks})", tuple(bound)
     ).rowcount
-
-
-def month_rows(engine: Engine, month: str) -> int | None:
-    """How many rows the partition of a month has; None where there is no such partition."""
-    if not is_postgres(engine):
-        return None
-    name = partition_name("records", month)
-    with read_transaction(engine) as connection:
-        if connection.exec_driver_sql(f"SELECT to_regclass('{name}')").scalar() is None:
-            return None
-        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one())
-
-
-def drop_month(
-    engine: Engine,
-    month: str,
-    expected: IdSum,
-    step: Callable[[str], None],
-    within: Callable[[Connection], bool] = lambda _: True,
-) -> bool:
-    """Detach a month and drop it, if it holds exactly the records of ``expected`` and ``within``,
-    asked in the transaction that drops it, agrees; else it is attached again and stays.
-    """
-    tables = {table: partition_name(table, month) for table in PARTITIONED}
-    for table, name in tables.items():
-        _detach(engine, table, name)
-        step("month detached")
-    with write_transaction(engine) as connection:
-        found = connection.exec_driver_sql(
-            f"SELECT count(*), {_SUM} FROM {tables['records']}"
-        ).one()
-        fits = IdSum(int(found[0]), int(found[1])) == expected and within(connection)
-        note_month(connection, month)
-        if fits:
-            for name in tables.values():
-                connection.exec_driver_sql(f"DROP TABLE {name}")
-        else:
-            low, high = (f"'{id_floor(at)}'" for at in month_bounds(month))
-            for table, name in tables.items():
-                connection.exec_driver_sql(
-                    f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
-                )
-    log.info("partition dropped" if fits else "partition kept: records came late", month=month)
-    step("month dropped")
-    return fits
-
-
-def _detach(engine: Engine, table: str, name: str) -> None:
-    """Detach, whatever was begun before; outside of a transaction, as Postgres wants it."""
-    with translating(), engine.connect() as connection:
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        if alone.exec_driver_sql(_PENDING.format(name)).first() is not None:
-            alone.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {name} FINALIZE")
-        elif alone.exec_driver_sql(_ATTACHED.format(name)).first() is not None:
-            alone.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {name} CONCURRENTLY")
 
 
 def _rows(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy import Connection, Engine
 
+from analect.model.errors import StoreUnavailable
 from analect.model.ids import Micros, id_floor, month_bounds, month_of
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 
@@ -32,10 +33,11 @@ two, keeping the third in line wastes 13%."""
 
 _LOCK = 0x616E616C0002
 _ATTACHED = """
-SELECT c.relname FROM pg_inherits i
+SELECT p.relname, c.relname, i.inhdetachpending FROM pg_inherits i
 JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
-WHERE p.oid = to_regclass('record_tags')
+WHERE p.oid IN (to_regclass('records'), to_regclass('record_tags'))
 """
+_RETRY_SECONDS = 1.0
 
 
 def partition_name(table: str, month: str) -> str:
@@ -89,32 +91,51 @@ class Partitions:
 
     def _make(self, month: str) -> None:
         with write_transaction(self.engine) as connection:
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if month in _attached_months(connection):
-                return
-            for table, column in PARTITIONED.items():
-                for statement in _statements(table, column, month):
-                    connection.exec_driver_sql(statement)
+            one_at_months(connection)
+            there = attached_tables(connection, month)
+            if any(there.values()):
+                raise StoreUnavailable(
+                    f"the records of {month} are being removed; send those that came late again",
+                    retry_after=_RETRY_SECONDS,
+                )
+            for table in PARTITIONED:
+                if table not in there:
+                    attach(connection, table, month)
         log.info("partition made", month=month)
 
 
-def _statements(table: str, column: str, month: str) -> list[str]:
-    name = partition_name(table, month)
+def one_at_months(connection: Connection) -> None:
+    """Until its transaction ends, nobody else makes, puts back or drops months."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def attached_tables(connection: Connection, month: str) -> dict[str, bool]:
+    """Those tables that have a month, and whether they are about to lose it."""
+    rows = connection.exec_driver_sql(_ATTACHED)
+    return {table: losing for table, name, losing in rows if name == partition_name(table, month)}
+
+
+def attach(connection: Connection, table: str, month: str) -> None:
+    """Let a table have a month. One that was detached is there already, and comes back whole."""
+    name, column = partition_name(table, month), PARTITIONED[table]
     start, end = month_bounds(month)
     low, high = f"'{id_floor(start)}'", f"'{id_floor(end)}'"
     within = f"{column} IS NOT NULL AND {column} >= {low} AND {column} < {high}"
-    # A month whose removal broke off after it was detached is there already, and comes back whole.
     statements = [
         f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, CONSTRAINT {name}_month CHECK ({within}))",
         f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})",
     ]
     if table == "records":
         statements.insert(1, f"ALTER TABLE {name} SET (toast_tuple_target = {TOAST_TARGET})")
-    return statements
+    for statement in statements:
+        connection.exec_driver_sql(statement)
 
 
 def _attached_months(connection: Connection) -> set[str]:
-    """The months whose both tables are attached (they are made in one transaction)."""
-    prefix = len("record_tags_")
-    rows = connection.exec_driver_sql(_ATTACHED).scalars()
-    return {name[prefix:].replace("_", "-") for name in rows}
+    """The months that every table has."""
+    months: dict[str, int] = {}
+    for table, name, losing in connection.exec_driver_sql(_ATTACHED):
+        if not losing:
+            month = name[len(table) + 1 :].replace("_", "-")
+            months[month] = months.get(month, 0) + 1
+    return {month for month, tables in months.items() if tables == len(PARTITIONED)}

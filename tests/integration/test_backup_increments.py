@@ -15,8 +15,8 @@ from analect.model.ids import to_micros
 from analect.model.query import Annotation
 from analect.service import AnalysisService
 from analect.store.changes import TRACKED, Changes
+from analect.store.dropping import IdSum, drop_month
 from analect.store.engine import open_engine, write_transaction
-from analect.store.leaving import IdSum, drop_month
 from tests.integration.backing_up import drafts, everything
 
 

@@ -306,6 +306,35 @@ def test_summaries_stay_when_records_go(service, policies):
     assert len(service.retention.reports("archive")) == 2
 
 
+def test_what_comes_late_is_counted_once(service, policies):
+    keeping = [parse_policy({"rules": [{"name": "x", "hotDays": 4000}]})]
+
+    today = now()
+
+    def archive(by):
+        service.retention.archive(by, lambda _done, _total: None)
+        found = service.retention.summaries("interactions", "0000-00", "9999-12")
+        return sum(one["records"] for one in found)
+
+    def some(count, days, **more):
+        sent = drafts(count, days, **more)
+        for number, one in enumerate(sent):
+            one.id = f"{days}-{number}"
+            one.occurred_at = today - days * DAY + number * 1000
+        return sent
+
+    service.ingest(some(10, 120))
+    assert archive(keeping) == 10
+    service.ingest(some(14, 120))  # of a month that is counted already, and ten of them again
+    service.ingest(some(3, 700))
+    assert archive(keeping) == 17
+    assert archive(keeping) == 17
+    assert archive(policies) == 17  # they are warm now
+    service.ingest(some(15, 120))  # hot and warm, until they are moved the next time
+    assert archive(keeping) == 18
+    assert archive(policies) == 18
+
+
 def test_summaries_are_kept_until_they_are_counted_anew(service, settings, policies):
     def answers(of):
         names = ("memory", "computed")

@@ -18,6 +18,7 @@ from analect.lifecycle.retention.loading import parse_policy
 from analect.lifecycle.retention.policy import Selector
 from analect.lifecycle.retention.rules import choice_of
 from analect.lifecycle.retention.run import Retention
+from analect.model.ids import to_datetime
 from analect.model.query import PageRequest, RecordFilter
 from analect.model.record import Draft
 from analect.service import AnalysisService
@@ -50,6 +51,10 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+def month_of(days):
+    return to_datetime(now() - days * DAY).month
+
+
 def fill(service, ages, kind="interaction", count=12):
     ids = {}
     for days in ages:
@@ -79,7 +84,8 @@ def shown(service) -> Counter:
 
 def test_killed_at_every_point(service: AnalysisService, settings):
     ids = fill(service, (500, 300, 120, 100, 5))
-    tasks = fill(service, (40,), kind="task")[40]
+    # One month of tasks alone, which Postgres drops whole, and one with others that stay.
+    tasks = [one for ids_of in fill(service, (40, 100), kind="task").values() for one in ids_of]
     keep = {one for days in (300, 120, 100, 5) for one in ids[days]}
     folder = settings.home / "tiers"
     url = settings.database_url.get_secret_value()
@@ -99,7 +105,8 @@ def test_killed_at_every_point(service: AnalysisService, settings):
             victim.stdin.write("\n")
             victim.stdin.flush()
     assert victim.returncode == 0
-    expected = POINTS | ({"month detached", "month dropped"} if "postgres" in url else set())
+    whole = {"month counted", "month detached", "month dropped"}
+    expected = POINTS | (whole if "postgres" in url else set())
     assert set(points) - {None} == expected
     found = shown(service)
     assert found.keys() == keep
@@ -122,8 +129,9 @@ def test_a_hold_laid_while_a_purge_runs_wins(service, settings, tier):
         rule["warmDays"] = 60
     policies = [parse_policy({"rules": [rule]})]
     engine = service.store.engine
-    fill(service, (120,), count=20)
-    fill(service, (119,), count=700)
+    first = 120 if month_of(120) == month_of(119) else 123  # both of one month
+    fill(service, (first,), count=20)
+    fill(service, (first - 1,), count=700)
     if tier == "warm":
         service.retention.run(policies, lambda _done, _total: None)
     laid = []
@@ -132,12 +140,17 @@ def test_a_hold_laid_while_a_purge_runs_wins(service, settings, tier):
         """After the first rows went, or once the file is written again without the others."""
         if name in {"batch purged", "file verified"} and not laid:
             laid.append(name)
-            selector = choice_of(Selector(threads=("t119",)), 0)
+            selector = choice_of(Selector(threads=(f"t{first - 1}",)), 0)
             Holds(engine).lay(Hold("late", selector, now()))
 
     if tier == "warm":
         # Something of the file stays, so it is written again before the purge commits.
-        kept = choice_of(Selector(threads=("t120",)), 0)
+        kept = choice_of(Selector(threads=(f"t{first}",)), 0)
+        Holds(engine).lay(Hold("early", kept, now()))
+    else:
+        # Something of the month stays, so that it goes batch by batch.
+        kept = choice_of(Selector(tags=("kept",)), 0)
+        service.ingest([Draft(occurred_at=now() - first * DAY, tags=("kept",))])
         Holds(engine).lay(Hold("early", kept, now()))
     place = FolderPlace(settings.home / "tiers")
     Retention(engine, place, clock=now, random_bytes=os.urandom, step=step).run(policies)
@@ -145,6 +158,6 @@ def test_a_hold_laid_while_a_purge_runs_wins(service, settings, tier):
     left = shown(service)
     if tier == "hot":
         # The first batch of 500, the oldest, was deleted before the hold was laid.
-        assert len(left) == 720 - 500
+        assert len(left) == 721 - 500
     else:
         assert len(left) == 720

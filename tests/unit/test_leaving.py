@@ -3,7 +3,7 @@
 import os
 
 from analect.model.ids import new_id
-from analect.store.leaving import IdSum
+from analect.store.dropping import IdSum
 
 
 def test_the_sum_is_that_of_the_last_48_bits_whatever_the_order_and_the_parts():

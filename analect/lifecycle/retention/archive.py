@@ -88,7 +88,7 @@ class Archiver:
             done.temporary_files = self._place.tidy((now - DAY) / 1_000_000)
         self._check(done, now)
         if not done.damaged:
-            done.months_refreshed = self._summaries.refresh(self._summaries.recent(now), now)
+            done.months_refreshed = self._summaries.catch_up(now)
         done.aggregates_dropped = self._summaries.drop_old(policies, now)
         done.outcome = "damaged" if done.damaged else "complete"
         done.finished_at = self._clock()

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from analect.lifecycle.places.place import Place
+from analect.lifecycle.retention.dropping import WholeMonths
 from analect.lifecycle.retention.months import Months
 from analect.lifecycle.retention.plan import Line, Plan, Planner
 from analect.lifecycle.retention.policy import Policy
@@ -101,6 +102,15 @@ class Retention:
         )
         self._filer = Filer(self._mover, self._files, tables)
         self._summaries = Summaries(engine, tables)
+        self._whole = WholeMonths(
+            engine,
+            self._summaries,
+            self._receipt,
+            processors=processors,
+            later=self._later,
+            clock=clock,
+            step=step,
+        )
 
     def plan(self, policies: Sequence[Policy]) -> Plan:
         """What :meth:`run` would do now.
@@ -166,6 +176,12 @@ class Retention:
         hot = [line for line in lines if line.tier == "hot"]
         for month in sorted({line.month for line in hot}):
             mine = [line for line in hot if line.month == month]
+            if self._whole.drop(rules, month, mine, report.started_at):
+                gone = sum(line.records for line in mine)
+                report.deleted += gone
+                report.bytes_freed += sum(line.bytes for line in mine)
+                progress(report.archived + report.compressed + report.deleted, total)
+                continue
             for line in mine:
                 standing = rules.rules[line.owner]
                 leaving = Leaving(

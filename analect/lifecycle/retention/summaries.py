@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, Engine
 
 from analect.lifecycle.retention.policy import Policy
@@ -16,6 +17,7 @@ from analect.lifecycle.tiers.tables import TierTables
 from analect.model.ids import DAY, Micros, RecordId, id_floor, month_of
 from analect.store.aggregates import Aggregates, Figures
 from analect.store.leaving import hot_months, load_rows, month_batches
+from analect.store.tier_files import REMOVING, TierFile
 
 _COUNTED = [name for name in SCHEMA.names if name not in {"payload", "content_hash", "tags"}]
 
@@ -46,11 +48,18 @@ class Summaries:
             self._aggregates.set_live(month, figures_of(whole), now)
         return len(wanted)
 
-    def recent(self, now: Micros) -> set[str]:
-        """This month and the one of a week ago, and months that were never counted."""
-        present = {month_of(id_floor(now)), month_of(id_floor(now - 7 * DAY))}
-        there = {file.month for file in self._tables.standing(WARM)} | {*hot_months(self._engine)}
-        return present | (there - self._aggregates.months())
+    def catch_up(self, now: Micros) -> int:
+        """Count the months again of which records came since the last time, however old they are,
+        and those that were never counted; how many.
+        """
+        arrived, place = self._aggregates.arrivals()
+        hot = set(hot_months(self._engine))
+        never = ({file.month for file in self._tables.standing(WARM)} | hot) - (
+            self._aggregates.months()
+        )
+        counted = self.refresh(never | (hot if arrived is None else arrived), now)
+        self._aggregates.seen(place)
+        return counted
 
     def drop_old(self, policies: Sequence[Policy], now: Micros) -> int:
         """Let go of what the policies keep no longer; how many rows. Of several the longest holds."""
@@ -77,11 +86,24 @@ class Summaries:
         return told
 
     def _of_month(self, month: str) -> Iterator[Any]:
+        files = [
+            file
+            for file in self._tables.standing(WARM)
+            if file.month == month and file.state != REMOVING
+        ]
+        warm: Any = None
         for rows in month_batches(self._engine, month):
-            yield table_of(rows)
-        for file in self._tables.standing(WARM):
-            if file.month == month and file.state != "removing":
-                yield from self._tables.tables(file, _COUNTED)
+            table = table_of(rows)
+            if files:  # what was sent again is hot and warm until the next run
+                warm = self._ids(files) if warm is None else warm
+                table = table.filter(pc.invert(pc.is_in(table.column("id"), warm)))
+            yield table
+        for file in files:
+            yield from self._tables.tables(file, _COUNTED)
+
+    def _ids(self, files: Iterable[TierFile]) -> Any:
+        tables = [one for file in files for one in self._tables.tables(file, ["id"])]
+        return pa.concat_tables(tables).column("id").combine_chunks()
 
 
 def _years(months: Iterable[Figures]) -> Iterator[Figures]:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from analect.lifecycle.tiers.cold import COLD
 from analect.lifecycle.tiers.moving import Filed, Mover, merge_tables, together
 from analect.lifecycle.tiers.part import WARM, row_groups
-from analect.lifecycle.tiers.summing import Figures, Key, added, figures_of
+from analect.lifecycle.tiers.summing import Figures, Key, count
 from analect.lifecycle.tiers.tables import Moving, TierTables, due_of
 from analect.model.ids import RecordId
 from analect.store.tier_files import TierFile, TierFiles
@@ -83,7 +83,7 @@ class Filer:
                 cooling += parts.get(COLD, [])
                 if file.indexed:
                     done.unindexed += _ids(parts.get(COLD, []))
-                _count(done, [*parts.get(COLD, []), *parts.get("gone", [])])
+                count(done.left, together([*parts.get(COLD, []), *parts.get("gone", [])]))
             if tier in parts:
                 groups = row_groups(together(parts[tier]))
                 filed.append(self._mover.write(groups, tier, of, indexed=file.indexed))
@@ -120,12 +120,6 @@ def in_order(tables: Iterable[Any]) -> Iterator[Any]:
     apart = all(_last(a) < _first(b) for a, b in pairwise(ordered))
     for table in ordered if apart else [merge_tables(ordered)]:
         yield from row_groups(table)
-
-
-def _count(done: Filing, tables: Sequence[Any]) -> None:
-    if tables:
-        for key, figures in figures_of(together(tables)).items():
-            done.left[key] = added(done.left.get(key, {}), figures)
 
 
 def _first(table: Any) -> str:

@@ -35,17 +35,10 @@ from analect.lifecycle.tiers.tables import TierTables
 from analect.model.errors import Conflict
 from analect.model.ids import Clock, RandomBytes, RecordId
 from analect.store.backup_references import BackupReferences
+from analect.store.dropping import IdSum, drop_month, month_rows, reattach
 from analect.store.engine import write_transaction
 from analect.store.erasure import one_eraser
-from analect.store.leaving import (
-    READ_AT_ONCE,
-    IdSum,
-    Leaving,
-    drop_month,
-    leaving_rows,
-    month_rows,
-    remove_copied,
-)
+from analect.store.leaving import READ_AT_ONCE, Leaving, leaving_rows, remove_copied
 from analect.store.purging import unindex
 from analect.store.tier_files import (
     LIVE,
@@ -118,8 +111,9 @@ class Mover:
 
     def settle(self) -> None:
         """Finish what a run that broke off has left."""
-        for file in self._files.in_state(REMOVING):
-            self._remove(file)
+        reattach(self._engine)
+        for month in sorted({file.month for file in self._files.in_state(REMOVING)}):
+            self.remove_copied(month)
         self.delete_retired()
         self._delete_unknown()
 

@@ -82,6 +82,12 @@ def figures_of(table: Any) -> dict[Key, Figures]:
     return found
 
 
+def count(found: dict[Key, Figures], table: Any) -> None:
+    """Add the figures of a table's rows to those found."""
+    for key, figures in figures_of(table).items():
+        found[key] = added(found.get(key, {}), figures)
+
+
 def added(one: Figures, other: Figures) -> Figures:
     """Both together."""
     together = dict(one)
