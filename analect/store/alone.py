@@ -56,10 +56,18 @@ def alone(
             with translating():
                 _lock(session, name, wait=wait, shared=shared)
             holder = partial(_see_held, session=session.number, name=name)
-            with _speaking(session, silent_seconds / 3), guarded(engine, holder):
-                yield
-            with translating():
-                session.ask("SELECT 1")
+            answers = True
+            try:
+                with _speaking(session, silent_seconds / 3), guarded(engine, holder):
+                    yield
+            except StoreUnavailable:
+                answers = False  # perhaps: then the lock ends when Postgres ends the session
+                raise
+            finally:
+                if answers:
+                    # Postgres may take a while to end the session, and the next one has its turn now.
+                    with translating():
+                        session.ask("SELECT pg_advisory_unlock_all()")
         return
     handle = os.open(f"{engine.url.database}.{name}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
