@@ -131,6 +131,14 @@ def test_who_waits_for_its_turn_gets_it_and_the_frozen_one_changes_nothing_any_m
     assert value == "second"
 
 
+def test_the_next_one_has_its_turn_at_once(database):
+    for _ in range(20):
+        with alone(database, "retention", wait=False):
+            pass
+        with pytest.raises(LookupError), alone(database, "retention", wait=False):
+            raise LookupError
+
+
 def test_who_works_for_long_speaks_and_keeps_its_lock(database):
     asked = text(
         "SELECT pid, state_change FROM pg_stat_activity JOIN pg_locks USING (pid) "
