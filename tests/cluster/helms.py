@@ -50,7 +50,7 @@ class Helm:
     def rendered(self, *arguments: str) -> list[Manifest]:
         """The manifests of a release `rel` in the namespace `demo`."""
         text = self("template", "rel", str(CHART), "--namespace", "demo", *arguments)
-        return [one for one in yaml.safe_load_all(text) if one]
+        return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:

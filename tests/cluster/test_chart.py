@@ -11,7 +11,7 @@ import yaml
 
 from tests.cluster.helms import CHART, Helm, of_kind
 from tests.cluster.operators import EXTERNAL, Operators, Place, operators
-from tests.cluster.plane import Plane, wait_for
+from tests.cluster.plane import Plane, read_yaml, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def test_two_replicas_with_the_least_a_pod_needs(helm: Helm) -> None:
 
 def test_the_definitions_are_those_of_the_operator_and_outlive_the_release(helm: Helm) -> None:
     found = {one["metadata"]["name"]: one for one in of_kind(helm.rendered(), CRD)}
-    wanted = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    wanted = [read_yaml(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert found.keys() == {one["metadata"]["name"] for one in wanted}
     for one in wanted:
         shown = found[one["metadata"]["name"]]
@@ -77,7 +77,9 @@ def test_monitors_and_rules_where_the_kinds_exist(helm: Helm) -> None:
 
 def test_a_first_store_comes_after_its_kind(helm: Helm) -> None:
     text = helm("template", "rel", str(CHART), "--set", "store.enabled=true")
-    (store,) = of_kind([one for one in yaml.safe_load_all(text) if one], "AnalysisStore")
+    (store,) = of_kind(
+        [one for one in yaml.load_all(text, yaml.CSafeLoader) if one], "AnalysisStore"
+    )
     assert "post-install" in store["metadata"]["annotations"]["helm.sh/hook"]
     assert store["spec"] == {"embedded": {}}
 

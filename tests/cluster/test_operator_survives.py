@@ -14,7 +14,7 @@ import yaml
 
 from tests.cluster.conftest import ROOT
 from tests.cluster.operators import Operators, Place, operators
-from tests.cluster.plane import Plane, Refused, wait_for
+from tests.cluster.plane import Plane, Refused, read_yaml, wait_for
 from tests.cluster.silencer import Silencer
 
 
@@ -154,7 +154,7 @@ def test_a_namespace_that_goes_takes_nothing_with_it(
 def test_a_crd_that_goes_and_comes_back(fleet: Operators, place: Place, plane: Plane) -> None:
     running = fleet.ready()
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    body = yaml.safe_load((ROOT / "crds" / "erasures.yaml").read_text())
+    body = read_yaml((ROOT / "crds" / "erasures.yaml").read_text())
     name = body["metadata"]["name"]
     plane.api.delete(f"{path}/{name}")
     wait_for(lambda: plane.api.get(f"{path}/{name}") is None, what="the CRD is gone")
@@ -168,7 +168,7 @@ def test_a_crd_that_goes_and_comes_back(fleet: Operators, place: Place, plane: P
 def test_a_crd_of_the_version_before(fleet: Operators, place: Place, plane: Plane) -> None:
     """Fields that it does not know are absent; defaults that it did not fill in are ours."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    body = yaml.safe_load((ROOT / "crds" / "analysisstores.yaml").read_text())
+    body = read_yaml((ROOT / "crds" / "analysisstores.yaml").read_text())
     spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for field in ("networkPolicy", "deletionPolicy", "dispatcher", "monitoring"):
         del spec["properties"][field]
@@ -178,7 +178,7 @@ def test_a_crd_of_the_version_before(fleet: Operators, place: Place, plane: Plan
         place.store("demo")
         place.ready("demo")
     finally:
-        plane.api.apply(path, yaml.safe_load((ROOT / "crds" / "analysisstores.yaml").read_text()))
+        plane.api.apply(path, read_yaml((ROOT / "crds" / "analysisstores.yaml").read_text()))
 
 
 def test_a_webhook_that_times_out_is_named_and_outlived(
