@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,6 +95,32 @@ def main() -> None:
         print(f"{title:60}{f'<= {asked} {unit}':>14}{f'{seen:,.1f} {unit}':>14}{mark}")
 
 
+class Figures(dict[str, float]):
+    """What was measured, told at once: a run that is cut short was not for nothing."""
+
+    def __setitem__(self, name: str, value: float) -> None:
+        print(f"  {name} {value:.2f}", flush=True)
+        super().__setitem__(name, value)
+
+
+@contextmanager
+def spending(plane: Plane, operator: Running) -> Iterator[None]:
+    """Tell what CPU each process had meanwhile."""
+    processes = {**plane._running, "operator": operator.process}
+
+    def seconds() -> dict[str, float]:
+        times = {}
+        for name, one in processes.items():
+            said = Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()
+            times[name] = (int(said[11]) + int(said[12])) / os.sysconf("SC_CLK_TCK")
+        return times
+
+    before = seconds()
+    yield
+    told = (f"{name} {after - before[name]:.1f}" for name, after in seconds().items())
+    print(f"  seconds of CPU: {', '.join(told)}", flush=True)
+
+
 def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[str, float]:
     """Every figure."""
     place = Place(plane, "bench")
@@ -108,7 +136,8 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     patiently(
         lambda: alive(second) and looks(second) >= stores and at_rest(second), "all looked at"
     )
-    found = {"children": children, "cold": time.monotonic() - began}
+    found = Figures()
+    found["children"], found["cold"] = children, time.monotonic() - began
     found["cold_writes"] = second.writes()
     before = second.writes()
     time.sleep(idle)
@@ -122,9 +151,11 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     found["change_p99"] = p99(changes)
     found["edit_p99"] = p99(edits)
     found["delete_p99"] = p99(deletes)
-    found["hundred"] = hundred(place, stores, children)
+    with spending(plane, second):
+        found["hundred"] = hundred(place, stores, children)
     settled(second, stores)
-    found["bare"] = bare(place)
+    with spending(plane, second):
+        found["bare"] = bare(place)
     third = fleet.ready()
     second.process.terminate()
     found["handover"] = timed(third)
