@@ -106,12 +106,12 @@ class Figures(dict[str, float]):
 @contextmanager
 def spending(plane: Plane, operator: Running) -> Iterator[None]:
     """Tell what CPU each process had meanwhile."""
-    processes = {**plane._running, "operator": operator.process}
+    processes = {**plane.processes, "operator": operator.process.pid}
 
     def seconds() -> dict[str, float]:
         times = {}
-        for name, one in processes.items():
-            said = Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()
+        for name, number in processes.items():
+            said = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
             times[name] = (int(said[11]) + int(said[12])) / os.sysconf("SC_CLK_TCK")
         return times
 

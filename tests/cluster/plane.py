@@ -175,6 +175,11 @@ class Plane:
     def etcd_url(self) -> str:
         return f"http://127.0.0.1:{self._ports['etcd']}"
 
+    @property
+    def processes(self) -> dict[str, int]:
+        """The numbers of its processes."""
+        return {name: one.pid for name, one in self._running.items()}
+
     def start(self) -> None:
         self._prepare()
         self._etcd()
