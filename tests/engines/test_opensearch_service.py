@@ -91,34 +91,39 @@ def test_it_is_killed_while_records_flow(service, opensearch):
     assert hybrid.items[0].record.input == f"quince number{had}"
 
 
-@pytest.mark.parametrize("name", ["text", "vectors"])
-def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch, name):
+def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch):
     """A worker holds a record, sleeps beyond all patience, and writes it when it is erased."""
     kept = service.ingest([Draft(input="quince kept", subject="other")]).ids
     settle(service)
-    index = service._parts.indexes.named(name)
-    late: list[object] = []
-    upsert = type(index).upsert
+    indexes = {name: service._parts.indexes.named(name) for name in ("text", "vectors")}
+    wakes_up = {name: type(index).upsert for name, index in indexes.items()}
+    late: dict[str, list[object]] = {name: [] for name in indexes}
+    for name, index in indexes.items():
 
-    def slow(self, documents) -> list[ItemFailure]:
-        late.extend(documents)
-        return []
+        def slow(self, documents, name=name) -> list[ItemFailure]:
+            late[name].extend(documents)
+            return []
 
-    monkeypatch.setattr(type(index), "upsert", slow)
+        monkeypatch.setattr(type(index), "upsert", slow)
     service.ingest([Draft(input="quince erased", subject="gone")])
     settle(service)
     monkeypatch.undo()
-    assert len(late) == 1
     receipt = service.erase("subject", "gone")
-    assert upsert(index, late) == []  # now it wakes up
+    for name, index in indexes.items():
+        assert len(late[name]) == 1
+        assert wakes_up[name](index, late[name]) == []
     if receipt.state != "final":
         assert wait_until(lambda: service.erasures()[0].state == "final", WAIT)
-    report = service.verify(name)
-    assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
-    request = SearchRequest("quince", mode="text" if name == "text" else "semantic")
-    assert wait_until(
-        lambda: [hit.record.id for hit in service.search(request).items] == list(kept), WAIT
-    )
+    for name, mode in (("text", "text"), ("vectors", "semantic")):
+        report = service.verify(name)
+        assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
+        request = SearchRequest("quince", mode=mode)
+        assert wait_until(
+            lambda request=request: (
+                [hit.record.id for hit in service.search(request).items] == list(kept)
+            ),
+            WAIT,
+        )
 
 
 def test_a_rebuild_while_records_arrive(service):
