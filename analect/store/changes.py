@@ -201,6 +201,13 @@ def changed_months(connection: Connection, since: Position) -> list[str]:
     return sorted(json.loads(text)[_MONTH] for text in found)
 
 
+def changed_tables(connection: Connection, since: Position) -> set[str]:
+    """The tracked tables in which rows may have been added, replaced or removed behind ``since``."""
+    behind = _behind(connection, since.changes, since)
+    noted = connection.exec_driver_sql(f"SELECT DISTINCT table_name FROM {TABLE} WHERE {behind}")
+    return {*noted.scalars(), "records", "commits"}  # what is added to these is in the journal
+
+
 def changed_keys(connection: Connection, table: RawTable, since: Position) -> Iterator[Row]:
     """Primary keys of the rows of a tracked table that were added, replaced or removed behind
     ``since``, each once; what became of a row, the table says. On Postgres some that changed a

@@ -28,10 +28,11 @@ Row = tuple[Any, ...]
 _AT_ONCE = 500
 """Keys of one question."""
 _COLUMNS = """
-SELECT a.attname, t.typname, coalesce(array_position(i.indkey::int2[], a.attnum), -1)
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+SELECT n.name, a.attname, t.typname, coalesce(array_position(i.indkey::int2[], a.attnum), -1)
+FROM unnest(%s::text[]) AS n(name) JOIN pg_attribute a ON a.attrelid = to_regclass(n.name)
+JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+WHERE a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 _SENT = {"uuid": ("uuid_send({})", "bytea"), "bool": ("{}::int4", "int4")}
 """How a column of Postgres is asked for, and the type of the answer."""
@@ -55,19 +56,28 @@ class RawTable:
 
 def raw_table(connection: Connection, name: str) -> RawTable | None:
     """What the database says of a table; None when it is not there."""
+    return raw_tables(connection, [name]).get(name)
+
+
+def raw_tables(connection: Connection, names: Sequence[str]) -> dict[str, RawTable]:
+    """What the database says of those of these tables that are there, by name; asked at once."""
+    described: dict[str, list[tuple[str, str, int]]] = {name: [] for name in names}
     if is_postgres(connection):
-        found = connection.exec_driver_sql(_COLUMNS, (name,)).fetchall()
-        described = [(row[0], row[1], row[2]) for row in found]
+        for row in connection.exec_driver_sql(_COLUMNS, (list(names),)):
+            described[row[0]].append((row[1], row[2], row[3]))
     else:
-        found = connection.exec_driver_sql(f"PRAGMA table_info({name})").fetchall()
-        described = [(row[1], row[2].lower(), row[5] - 1) for row in found]
-    if not described:
-        return None
-    keyed = sorted((order, place) for place, (_, _, order) in enumerate(described) if order >= 0)
+        for name in names:
+            found = connection.exec_driver_sql(f"PRAGMA table_info({name})").fetchall()
+            described[name] = [(row[1], row[2].lower(), row[5] - 1) for row in found]
+    return {name: _described(name, columns) for name, columns in described.items() if columns}
+
+
+def _described(name: str, columns: Sequence[tuple[str, str, int]]) -> RawTable:
+    keyed = sorted((order, place) for place, (_, _, order) in enumerate(columns) if order >= 0)
     return RawTable(
         name,
-        tuple(one[0] for one in described),
-        tuple(one[1] for one in described),
+        tuple(one[0] for one in columns),
+        tuple(one[1] for one in columns),
         tuple(place for _, place in keyed),
     )
 
@@ -128,12 +138,11 @@ def insert_rows(
     if not rows:
         return
     driver = _driver(connection)
-    names = ", ".join(columns)
     with translating():
         if not is_postgres(connection):
-            marks = ", ".join("?" * len(columns))
-            driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)
+            _insert_there(driver, table, columns, rows)
             return
+        names = ", ".join(columns)
         types = [table.types[table.columns.index(name)] for name in columns]
         truths = [place for place, type_ in enumerate(types) if type_ == "bool"]
         # In the binary form an id is its bytes, so it need not become an object on the way.
@@ -145,6 +154,24 @@ def insert_rows(
             copy.set_types(types)
             for row in rows:
                 copy.write_row(_turned(row, truths) if truths else row)
+
+
+def _insert_there(
+    driver: Any, table: RawTable, columns: Sequence[str], rows: Sequence[Row]
+) -> None:
+    """Into SQLite. Its driver looks for an adapter of every None, which takes it longer than all the
+    values of a record: columns that are empty in all of the rows are not named (none of ours has a
+    default).
+    """
+    empty = (None,) * len(rows)
+    held = [
+        (name, values)
+        for name, values in zip(columns, zip(*rows, strict=True), strict=True)
+        if values != empty
+    ]
+    names, marks = ", ".join(name for name, _ in held), ", ".join("?" * len(held))
+    values = zip(*(values for _, values in held), strict=True)
+    driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", values)
 
 
 def key_from_text(table: RawTable, text: str) -> Row:

@@ -163,7 +163,7 @@ def test_an_increment_tells_only_of_files_that_changed(filed, settings, tmp_path
     told = {one.name: one for one in filed.job().incremental().tables}
     for name in ("tier_files", "lifecycle_reports"):
         assert not told[name].whole
-    assert (told["tier_files"].rows, told["tier_files"].total) == (1, 3)
+    assert told["tier_files"].rows == 1
     there, done = restored(filed, settings, tmp_path)
     assert done.files == 3
     assert readable(there) == readable(settings)

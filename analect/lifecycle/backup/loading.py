@@ -27,6 +27,8 @@ SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
 """
+_ROOM = ("work_mem = '64MB'", "maintenance_work_mem = '128MB'", "jit = off")
+"""For sorting tags, and for indexes; a statement that is run once is not worth compiling."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,9 @@ class Loader:
     @contextmanager
     def without_indexes(self) -> Iterator[None]:
         """Drop the indexes for the block and make them at its end, which is quicker for many rows."""
+        if is_postgres(self.connection):
+            for setting in _ROOM:
+                self.connection.exec_driver_sql(f"SET LOCAL {setting}")
         made: list[str] = []
         for name in (*self.tables, *DERIVED):
             for index, statement in self._indexes(name):

@@ -38,7 +38,7 @@ T = TypeVar("T")
 class TableContent:
     """What a link holds of a table: ``rows`` with the sum of their keyed hashes, and keys of
     ``removed`` ones; of ``months`` it holds all there are. ``whole``: these are all of its rows, whatever links before this one say.
-    ``total``: rows there were then, where that was counted.
+    ``total``: rows there were then, where all of them were told.
     """
 
     name: str

@@ -46,12 +46,13 @@ from analect.store.changes import (
     added_outbox,
     changed_keys,
     changed_months,
+    changed_tables,
     position,
     standing,
 )
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
-from analect.store.raw import RawTable, of_month, raw_table, read_rows, rows_of_keys
+from analect.store.raw import RawTable, of_month, raw_table, raw_tables, read_rows, rows_of_keys
 from analect.store.tables import metadata
 from analect.store.tier_files import TierFiles, standing_files
 
@@ -104,8 +105,7 @@ class Written:
 def tables_of(connection: Connection) -> list[RawTable]:
     """Every table that goes into a backup, those first that decide."""
     rest = sorted(metadata.tables.keys() - {*FIRST} - DERIVED)
-    found = (raw_table(connection, name) for name in (*FIRST, *rest))
-    return [table for table in found if table is not None]
+    return list(raw_tables(connection, (*FIRST, *rest)).values())
 
 
 def write_link(
@@ -272,9 +272,12 @@ class _Link:
                 with self._object(cipher, table.name) as chunks:
                     self._whole(chunks, table)
         else:
+            since = self.base.position
+            same = TRACKED.keys() - changed_tables(self.connection, since)
             with self._object(cipher, CHANGES) as chunks:
                 for table in every:
-                    self._changes(chunks, table, self.base.position)
+                    if table.name not in same:
+                        self._changes(chunks, table, since)
 
     @contextmanager
     def _object(self, cipher: StreamingAead, name: str) -> Iterator[ChunkWriter]:
@@ -317,7 +320,7 @@ class _Link:
         rows = settled(table, read_rows(self.connection, table))
         tally = Tally(self.catalog.keys.hashing)
         self._add(chunks, table, rows, tally)
-        self._tell(table, tally, whole=True, total=tally.rows)
+        self._tell(table, tally, whole=True)
 
     def _changes(self, chunks: ChunkWriter, table: RawTable, since: Position) -> None:
         if table.name in TRACKED:
@@ -333,7 +336,7 @@ class _Link:
             tally.add(packed)
             if not self.same(table.name, tally.hash()):
                 self._put(chunks, ADDED, packed)
-                self._tell(table, tally, whole=True, total=tally.rows)
+                self._tell(table, tally, whole=True)
 
     def _changed(
         self,
@@ -358,10 +361,7 @@ class _Link:
             self._put(chunks, REMOVED, gone)
             removed += len(gone)
         if tally.rows or removed or months:
-            total = None if self.kind == SEGMENT else _count(self.connection, table)
-            self._tell(
-                table, tally, whole=False, total=total, removed=removed, months=tuple(months)
-            )
+            self._tell(table, tally, whole=False, removed=removed, months=tuple(months))
 
     def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row], tally: Tally) -> None:
         for part in _parts(rows, PACKED_AT_ONCE):
@@ -386,7 +386,6 @@ class _Link:
         tally: Tally,
         *,
         whole: bool,
-        total: int | None,
         removed: int = 0,
         months: tuple[str, ...] = (),
     ) -> None:
@@ -400,7 +399,8 @@ class _Link:
                 tally.rows,
                 tally.hash(),
                 removed,
-                total,
+                # To count all rows takes as long as the store is large.
+                tally.rows if whole else None,
                 months,
             )
         )
