@@ -122,6 +122,32 @@ def test_a_field_taken_or_left_over_is_seen(fields: dict[str, Any]) -> None:
     assert live_digest(found) != wanted_digest(WANTED)
 
 
+def owned(uid: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A manifest with this owner, and the fields of it."""
+    owner = {"kind": "AnalysisStore", "name": "demo", "uid": uid}
+    wanted = {**WANTED, "metadata": {**WANTED["metadata"], "ownerReferences": [owner]}}
+    key = f'k:{{"uid":"{uid}"}}'
+    inner = {".": {}, "f:kind": {}, "f:name": {}, "f:uid": {}}
+    meta = {**FIELDS["f:metadata"], "f:ownerReferences": {".": {}, key: inner}}
+    return wanted, {**FIELDS, "f:metadata": meta}
+
+
+def test_children_that_are_alike_are_told_apart_by_their_owner() -> None:
+    for uid in ("one", "two"):
+        wanted, fields = owned(uid)
+        found = live(wanted, fields)
+        assert live_digest(found) == wanted_digest(wanted)
+        assert live_digest(found) != wanted_digest(owned("three")[0])
+        mine, theirs = found["metadata"]["ownerReferences"], [{"name": "t", "uid": "theirs"}]
+        found["metadata"]["ownerReferences"] = [*theirs, *mine]
+        assert live_digest(found) == wanted_digest(wanted)
+        for left in ([], theirs):
+            found["metadata"]["ownerReferences"] = left
+            assert live_digest(found) != wanted_digest(wanted)
+        del found["metadata"]["ownerReferences"]
+        assert live_digest(found) != wanted_digest(wanted)
+
+
 def test_an_edited_field_is_seen_and_a_lost_entry_too() -> None:
     found = live(WANTED, FIELDS)
     found["metadata"]["labels"] = {"a": "2"}
