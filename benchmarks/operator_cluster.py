@@ -134,7 +134,7 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     second = fleet.start()
     began = time.monotonic()
     patiently(
-        lambda: alive(second) and looks(second) >= stores and at_rest(second), "all looked at"
+        lambda: second.ready() and looks(second) >= stores and at_rest(second), "all looked at"
     )
     found = Figures()
     found["children"], found["cold"] = children, time.monotonic() - began
@@ -151,17 +151,17 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     found["change_p99"] = p99(changes)
     found["edit_p99"] = p99(edits)
     found["delete_p99"] = p99(deletes)
-    with spending(plane, second):
-        found["hundred"] = hundred(place, stores, children)
-    settled(second, stores)
-    with spending(plane, second):
-        found["bare"] = bare(place)
     third = fleet.ready()
     second.process.terminate()
     found["handover"] = timed(third)
     fourth = fleet.ready()
     third.kill()
     found["takeover"] = timed(fourth)
+    with spending(plane, fourth):
+        found["hundred"] = hundred(place, stores, children)
+    settled(fourth, stores)
+    with spending(plane, fourth):
+        found["bare"] = bare(place)
     return found
 
 
@@ -204,14 +204,6 @@ def timed(heir: Running) -> float:
     began = time.monotonic()
     wait_for(heir.leads, what="it leads", deadline=30)
     return time.monotonic() - began
-
-
-def alive(running: Running) -> bool:
-    """Whether it answers yet."""
-    try:
-        return running.leads()
-    except OSError:
-        return False
 
 
 def at_rest(running: Running) -> bool:

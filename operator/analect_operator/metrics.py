@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+
+
+Labels = tuple[str, str]
 
 
 class Metrics:
@@ -12,6 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._told: dict[Gauge, set[Labels]] = {}
         self.reconciles = Counter(
             "analect_operator_reconciles_total",
             "Looks at an object, by how they ended.",
@@ -89,3 +95,13 @@ class Metrics:
             ["namespace", "store"],
             registry=registry,
         )
+
+    def tell(self, gauge: Gauge, values: Mapping[Labels, float]) -> None:
+        """Set a gauge for these and for no others. Series that are there are kept: to make a
+        thousand anew at every look takes longer than all the rest.
+        """
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        for labels in self._told.get(gauge, set()) - values.keys():
+            gauge.remove(*labels)
+        self._told[gauge] = set(values)

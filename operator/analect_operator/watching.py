@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from analect_operator.controller import Controller
-from analect_operator.metrics import Metrics
+from analect_operator.metrics import Labels, Metrics
 from analect_operator.times import MICROS, micros_of
 from analect_operator.world import STORE, conditions
 
@@ -17,8 +17,8 @@ def observed(controller: Controller, metrics: Metrics) -> None:
     metrics.queue_age.set(controller.queue.oldest_seconds)
     for informer in controller.informers:
         metrics.watch_age.labels(informer.resource.kind).set(informer.silent_seconds)
-    metrics.backup_age.clear()
-    metrics.retention_age.clear()
+    backups: dict[Labels, float] = {}
+    retentions: dict[Labels, float] = {}
     found: Counter[tuple[str, str]] = Counter()
     for ref in controller.world.refs(STORE):
         body = controller.world.get(ref)
@@ -28,9 +28,11 @@ def observed(controller: Controller, metrics: Metrics) -> None:
             found[one["type"], one["status"]] += 1
         now = controller.wall()
         if body["spec"].get("backup") is not None:
-            metrics.backup_age.labels(ref.namespace, ref.name).set(_age(body, "backup-", now))
+            backups[ref.namespace, ref.name] = _age(body, "backup-", now)
         if any(one["name"] == "retention" for one in _runs(body)):
-            metrics.retention_age.labels(ref.namespace, ref.name).set(_age(body, "retention", now))
+            retentions[ref.namespace, ref.name] = _age(body, "retention", now)
+    metrics.tell(metrics.backup_age, backups)
+    metrics.tell(metrics.retention_age, retentions)
     metrics.stores.clear()
     for (type_, status), count in found.items():
         metrics.stores.labels(type_, status).set(count)

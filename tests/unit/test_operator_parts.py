@@ -201,6 +201,18 @@ def test_an_address_that_is_none_is_refused_by_name() -> None:
         OperatorOptions.from_environment({"ANALECT_OPERATOR_RUNBOOKS_URL": "docs/runbooks"})
 
 
+def test_a_series_goes_with_its_store() -> None:
+    metrics = Metrics()
+
+    def told() -> dict[str, float]:
+        return {one.labels["store"]: one.value for one in metrics.backup_age.collect()[0].samples}
+
+    metrics.tell(metrics.backup_age, {("team", "one"): 1.0, ("team", "two"): 2.0})
+    assert told() == {"one": 1.0, "two": 2.0}
+    metrics.tell(metrics.backup_age, {("team", "two"): 3.0, ("team", "three"): 4.0})
+    assert told() == {"two": 3.0, "three": 4.0}
+
+
 def test_options_come_from_the_environment() -> None:
     options = OperatorOptions.from_environment(
         {"ANALECT_OPERATOR_NAMESPACES": "a, b", "ANALECT_OPERATOR_PORT": "9000"}
