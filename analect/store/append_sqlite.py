@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -30,7 +31,6 @@ _ADD_KEY = (
     "INSERT INTO data_keys (key_id, shard, scope, wrapped, created_at) SELECT ?, ?, ?, ?, ? "
     "FROM key_shards WHERE shard = ? AND generation = ? ON CONFLICT DO NOTHING"
 )
-_ADD_RECORDS = f"INSERT INTO records ({', '.join(RECORD_COLUMNS)})"
 _ADD_TAGS = "INSERT OR IGNORE INTO record_tags (tag, record_id)"
 _ADD_CONTENT = "INSERT OR IGNORE INTO content_hashes (hash, record_id) VALUES (?, ?)"
 _ADD_VAULT = "INSERT OR IGNORE INTO vault (token, key_id, sealed) VALUES (?, ?, ?)"
@@ -43,6 +43,9 @@ _ADD_ENTRY = (
 
 class SqliteAppend:
     """See :class:`analect.store.append.AppendSql`."""
+
+    def __init__(self) -> None:
+        self._named = {"id"}
 
     def add_keys(self, connection: Connection, rows: Sequence[KeyRow]) -> None:
         """Insert those whose id and scope are free and whose generation stands."""
@@ -69,10 +72,22 @@ class SqliteAppend:
     def add_records(self, connection: Connection, items: Sequence[SealedDraft]) -> None:
         """Insert records and their tags."""
         raw = [id_bytes(item.draft.id or "") for item in items]
-        _insert(connection, _ADD_RECORDS, list(map(record_row, items, raw)))
+        rows = list(map(record_row, items, raw))
+        places = self._places(rows)
+        names = ", ".join(RECORD_COLUMNS[place] for place in places)
+        _insert(connection, f"INSERT INTO records ({names})", list(map(itemgetter(*places), rows)))
         tags = [(tag, id_) for item, id_ in zip(items, raw, strict=True) for tag in item.draft.tags]
         if tags:
             _insert(connection, _ADD_TAGS, sorted(tags))
+
+    def _places(self, rows: Sequence[tuple[object, ...]]) -> list[int]:
+        """The columns that some record had so far. The driver looks for an adapter of every None,
+        which takes it longer than a value; a column once named stays, so that statements repeat.
+        """
+        empty = (None,) * len(rows)
+        by_name = zip(RECORD_COLUMNS, zip(*rows, strict=True), strict=True)
+        self._named.update(name for name, values in by_name if values != empty)
+        return [place for place, name in enumerate(RECORD_COLUMNS) if name in self._named]
 
     def add_contents(self, connection: Connection, rows: Sequence[tuple[bytes, RecordId]]) -> None:
         """Remember content hashes."""
