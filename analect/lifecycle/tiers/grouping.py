@@ -29,6 +29,10 @@ _SUMS = f"""count(*) AS records, count(*) FILTER (success) AS successes,
  min(duration_ms) AS duration_min, max(duration_ms) AS duration_max"""
 
 
+_TIME = "date_trunc('{}', make_timestamp(epoch_us(occurred_at)))"
+"""What is grouped by: groups are named in words, not rows, and UTC needs no calendar."""
+
+
 def columns_for(by: Sequence[str]) -> list[str]:
     """The columns that grouping by these names looks at."""
     names = [
@@ -47,7 +51,8 @@ class Grouper:
         self._connection.execute("SET threads = 1")
         self._bound: dict[str, str] = {}
         names = [self._expression(number, name) for number, name in enumerate(by)]
-        grouping = f" GROUP BY {', '.join(str(n + 1) for n in range(len(by)))}" if by else ""
+        keys = [_TIME.format(name) if name in TIMES else str(n + 1) for n, name in enumerate(by)]
+        grouping = f" GROUP BY {', '.join(keys)}" if by else ""
         self._query = f"SELECT {', '.join([*names, _SUMS])} FROM given{grouping}"
 
     def close(self) -> None:
@@ -68,7 +73,7 @@ class Grouper:
 
     def _expression(self, number: int, name: str) -> str:
         if name in TIMES:
-            return f"strftime(occurred_at AT TIME ZONE 'UTC', '{TIMES[name]}')"
+            return f"strftime({_TIME.format(name)}, '{TIMES[name]}')"
         if name.startswith(DIMENSION):
             self._bound[f"by{number}"] = name.removeprefix(DIMENSION)
             return f"dimensions[$by{number}]"

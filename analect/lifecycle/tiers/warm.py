@@ -157,7 +157,8 @@ class WarmReads:
         """The rows of a file that pass."""
         part = self._shelf.part(file.name)
         table = part.rows(self._groups(file, part, where, span_of(where)), columns)
-        return table.filter(pa.array(mask(table, where, rated)))
+        passing = mask(table, where, rated)
+        return table if passing.all() else table.filter(pa.array(passing))
 
     def hashes(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
         """(id, content hash) of what the indexes keep, in the order of ids, behind ``after``."""
