@@ -4,7 +4,9 @@ wait for longer than a moment. Whole months: :mod:`analect.store.dropping`.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,9 +178,25 @@ def _rows(
         event.listen(connection, "before_cursor_execute", _ask_for_binary)
     result: Any = connection.execute(ownership.bind(statement), values)
     # The driver's own rows: columns made from SQLAlchemy's took 40% more CPU.
-    rows: Sequence[Any] = result.cursor.fetchall()
+    with _uncollected():
+        rows: Sequence[Any] = result.cursor.fetchall()
     result.close()
     return rows
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles within the block: thousands of rows are none, and would have Python go
+    through all that it knows again and again.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _ask_for_binary(_connection: Connection, cursor: Any, *_: Any) -> None:
