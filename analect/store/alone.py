@@ -27,6 +27,8 @@ _NUMBERS = {"erasing": 0x616E616C0003, "retention": 0x616E616C0005, "backing-up"
 """Advisory locks are a database's own."""
 _CHANGING = 0x100
 """Above the number of a lock: held by the transactions of who has it."""
+_SPEAKS = 3
+"""Times, in the silence that would be taken for its end."""
 _HELD = text(
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = :session "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
@@ -58,7 +60,7 @@ def alone(
             holder = partial(_see_held, session=session.number, name=name)
             answers = True
             try:
-                with _speaking(session, silent_seconds / 3), guarded(engine, holder):
+                with _speaking(session, silent_seconds / _SPEAKS), guarded(engine, holder):
                     yield
             except StoreUnavailable:
                 answers = False  # perhaps: then the lock ends when Postgres ends the session

@@ -22,7 +22,7 @@ from analect.model.errors import StoreUnavailable
 from analect.store.engine import open_engine, write_transaction
 from analect.store.tables import meta
 
-engine = open_engine(sys.argv[1], idle_seconds=0.5)
+engine = open_engine(sys.argv[1], idle_seconds=2)
 try:
     with write_transaction(engine) as connection:
         connection.execute(update(meta).where(meta.c.name == "row").values(value="frozen"))
@@ -37,7 +37,7 @@ from analect.model.errors import StoreUnavailable
 from analect.store.engine import open_engine
 from analect.store.leader import Leadership
 
-leadership = Leadership(open_engine(sys.argv[1]), silent_seconds=0.5)
+leadership = Leadership(open_engine(sys.argv[1]), silent_seconds=2)
 assert leadership.try_lead()
 print("held", flush=True)
 sys.stdin.readline()
@@ -56,7 +56,7 @@ from analect.store.tables import meta
 
 engine = open_engine(sys.argv[1])
 try:
-    with alone(engine, "erasing", silent_seconds=0.5):
+    with alone(engine, "erasing", silent_seconds=2):
         print("held", flush=True)
         sys.stdin.readline()
         with write_transaction(engine) as connection:
@@ -139,12 +139,13 @@ def test_the_next_one_has_its_turn_at_once(database):
             raise LookupError
 
 
-def test_who_works_for_long_speaks_and_keeps_its_lock(database):
+def test_who_works_for_long_speaks_and_keeps_its_lock(database, monkeypatch):
+    monkeypatch.setattr("analect.store.alone._SPEAKS", 100)
     asked = text(
         "SELECT pid, state_change FROM pg_stat_activity JOIN pg_locks USING (pid) "
         "WHERE locktype = 'advisory' AND datname = current_database()"
     )
-    with alone(database, "retention", silent_seconds=6):  # it speaks every two seconds
+    with alone(database, "retention"):
 
         def sessions():
             with read_transaction(database) as connection:
