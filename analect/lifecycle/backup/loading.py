@@ -28,15 +28,19 @@ JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
 """
 _TAGS_SQLITE = (
-    "INSERT INTO record_tags (tag, record_id) SELECT DISTINCT t.value, r.id"
-    " FROM records r, json_each(r.tags) AS t WHERE r.tags IS NOT NULL ORDER BY 1, 2",
+    """
+INSERT INTO record_tags (tag, record_id) SELECT DISTINCT t.value, r.id
+FROM records r, json_each(r.tags) AS t WHERE r.tags IS NOT NULL ORDER BY 1, 2
+""",
 )
 _TAGS_POSTGRES = (
     # Row by row into the key takes half again as long as to make it when all of them are there.
     "ALTER TABLE record_tags DROP CONSTRAINT record_tags_pkey",
-    "INSERT INTO record_tags (tag, record_id) SELECT t.value, r.id FROM records r,"
-    " LATERAL (SELECT DISTINCT e.value FROM jsonb_array_elements_text(r.tags::jsonb) AS e) AS t"
-    " WHERE r.tags IS NOT NULL",
+    """
+INSERT INTO record_tags (tag, record_id) SELECT t.value, r.id FROM records r,
+LATERAL (SELECT DISTINCT e.value FROM jsonb_array_elements_text(r.tags::jsonb) AS e) AS t
+WHERE r.tags IS NOT NULL
+""",
     "ALTER TABLE record_tags ADD PRIMARY KEY (tag, record_id)",
 )
 
