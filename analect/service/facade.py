@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ from analect.service.finding import wait_until
 from analect.service.intake import IntakeOptions
 from analect.service.older import OlderData
 from analect.service.retaining import Retaining
+from analect.service.status import Health
 from analect.service.upkeep import Progress, VerifyReport
 from analect.service.wiring import Parts, wall_clock, wire
 from analect.settings import Settings
@@ -42,14 +43,6 @@ from analect.store.store import Store
 from analect.telemetry.metrics import Telemetry
 
 ERASABLE = ("subject", "session", "thread", "record")
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """``reasons`` say, for people, why it is not ready."""
-
-    ready: bool
-    reasons: tuple[str, ...] = ()
 
 
 class AnalysisService:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from analect.store.migrate import schema_version
 from analect.store.outbox import Depth
 from analect.store.store import Store
 from analect.telemetry.store import Backlog, StoreState
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``reasons`` say, for people, why it is not ready."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
 
 
 class Status:
