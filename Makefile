@@ -7,8 +7,13 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin
 KEEP ?= 0
 ENGINES ?= 0
-# Processes that share the tests.
-JOBS ?= 2
+# Processes that share the tests: one more than processors, for many tests wait.
+JOBS ?= 3
+
+# Tests start hundreds of processes, and the demonstration some. Whatever the caller's environment
+# says, none of them compiles again what another one has compiled: that is half of a start.
+export PYTHONDONTWRITEBYTECODE =
+export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/bytecode
 
 .PHONY: help setup demo test test-unit lint format bench bench-lifecycle bench-faults clean bench-operator bench-cluster faults-cluster
 

@@ -338,6 +338,7 @@ def test_wrong_questions(server: Server) -> None:
 def test_cursors_of_another_question(server: Server) -> None:
     page = server.http.get("/v1/records", params={"kind": "task", "limit": 1}).json()
     after = server.http.get("/v1/changes", params={"limit": 1}).json()["next"]
+    other = "B" if page["next"][-2] == "A" else "A"
     for path in (
         f"/v1/records?kind=event&limit=1&cursor={page['next']}",
         f"/v1/records?kind=task&order=asc&cursor={page['next']}",
@@ -345,7 +346,7 @@ def test_cursors_of_another_question(server: Server) -> None:
         f"/v1/documents/story?cursor={page['next']}",
         f"/v1/search?q=x&cursor={page['next']}",
         f"/v1/records?kind=task&cursor={after}",
-        f"/v1/records?kind=task&cursor={page['next'][:-2]}AA",
+        f"/v1/records?kind=task&cursor={page['next'][:-2]}{other}{page['next'][-1]}",
     ):
         assert check_problem(server.http.get(path), 400)["field"] == "cursor", path
     wrong = server.http.get("/v1/changes", params={"after": page["next"]})

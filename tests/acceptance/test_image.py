@@ -54,6 +54,7 @@ def image() -> Iterator[Path]:
     env = {
         **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
         "UV_PROJECT_ENVIRONMENT": str(made),
+        "UV_COMPILE_BYTECODE": "1",  # as the build does
     }
     try:
         for step in steps("uv"):

@@ -14,6 +14,7 @@ from analect.model.errors import InvalidQuery
 from analect.model.query import NumberRange, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
+from analect.service.finding import wait_until
 from analect.store.engine import read_transaction
 
 DAY = 86_400_000_000
@@ -79,6 +80,15 @@ def run(service, policies, times=1):
         moved = report.archived + report.compressed + report.deleted
         assert moved == plan.records == report.planned
     return report
+
+
+def processed(service):
+    """Nothing waits any more, and what a thread of the service had begun is done."""
+
+    def done():
+        return not any(one["entries"] for one in service.status()["processors"].values())
+
+    assert wait_until(done, 20)
 
 
 def everything(service, where=None, **page):
@@ -183,7 +193,7 @@ def test_the_policy_says_whether_warm_stays_indexed(service, indexed):
     policies = [parse_policy({**POLICY, "warmIndexed": indexed})]
     assert len(service.search(SearchRequest("question")).items) == 5
     run(service, policies)
-    service.process()
+    processed(service)
     found = service.search(SearchRequest("question")).items
     assert {hit.record.id for hit in found} == set(ids if indexed else ids[3:])
     assert service.verify("text").clean
@@ -193,7 +203,7 @@ def test_the_policy_says_whether_warm_stays_indexed(service, indexed):
 def test_what_becomes_cold_leaves_the_indexes(service, policies):
     service.ingest([*drafts(3, 300), *drafts(2, 2)], wait_indexed=20)
     run(service, policies, times=2)
-    service.process()
+    processed(service)
     for index in ("text", "graph", "vectors"):
         report = service.verify(index)
         assert report.clean
@@ -428,7 +438,7 @@ def test_a_warm_record_that_is_processed_again_is_still_found(service, policies)
     assert {one.tier for one in everything(service)} == {"warm"}
     service.reprocess(ids)
     assert service.wait_indexed(ids, 60)
-    service.process()
+    processed(service)
     for index in ("text", "graph"):
         report = service.verify(index)
         assert report.clean
