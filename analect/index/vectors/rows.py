@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from mmap import MADV_RANDOM, PROT_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +68,18 @@ class RowFile:
     def gather(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
         """Shape (len(numbers), width).
 
-        The file is mapped for this one call, which takes half the time of a system call a row; a
-        mapping that stayed would count every page ever touched as memory of this process.
+        Rows are read one by one: mapping the file instead would count every page ever touched as
+        memory of this process.
 
         Raises:
             Corrupt: the file is shorter.
         """
-        if not len(numbers):
-            return np.empty((0, self._width), self._dtype)
-        held = os.fstat(self._descriptor).st_size // self._size
-        if held <= numbers.max():
+        size, descriptor = self._size, self._descriptor
+        parts = [os.pread(descriptor, size, place) for place in (numbers * size).tolist()]
+        data = b"".join(parts)
+        if len(data) != len(numbers) * size:
             raise Corrupt("a file of the vectors index is too short: run `analect rebuild vectors`")
-        with mmap(self._descriptor, held * self._size, prot=PROT_READ) as mapped:
-            mapped.madvise(MADV_RANDOM)
-            rows: NDArray[Any] = np.frombuffer(mapped, self._dtype).reshape(held, self._width)[
-                numbers
-            ]
-        return rows
+        return np.frombuffer(data, self._dtype).reshape(len(numbers), self._width)
 
     def close(self) -> None:
         """Release the descriptor."""

@@ -10,8 +10,8 @@ Up to ``exact_limit`` rows every vector is compared in half precision: 100,000 r
 3. the best :data:`CANDIDATES` in half precision, read from disk.
 
 Measured over 1,000,000 rows on a busy machine: p50 14 ms, p95 15 to 18 ms; recall@10 is 1.0 for
-1,000 clusters, 0.97 for 100 clusters without any structure inside, where the second step makes the
-difference. A graph of neighbours (usearch, 8 bits a number) answered in under 1 ms with recall
+1,000 clusters, 0.97 (with 3,000 candidates) for 100 clusters without any structure inside, where the
+second step makes the difference. A graph of neighbours (usearch, 8 bits a number) answered in under 1 ms with recall
 0.94 to 0.95 over 20,000 rows, but was built at 1,500 to 4,700 rows a second, slower than records
 come in, needs about ten times the memory, and neither deletes nor filters as plainly.
 """
@@ -32,7 +32,7 @@ from analect.index.vectors.rows import RowFile
 
 WIDE = 20_000
 """Rows that are left after the signs have been compared."""
-CANDIDATES = 3000
+CANDIDATES = 2000
 """Rows that are compared in full."""
 BLOCK = 65_536
 """Rows a block in memory: as many as keep the intermediate results in the processor's cache."""
