@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analect.model.errors import AnalectError, TransientError
+from analect.model.errors import AnalectError, EngineUnavailable, TransientError
 from analect.model.ids import new_id
 from analect.model.record import Draft
 from analect.service.wiring import wall_clock
@@ -140,9 +140,17 @@ def under_faults(flow, faults, rounds, chance):
 def nothing_lost(service, acked):
     """What words and relations hold is what was acknowledged."""
     for index in ("text", "graph"):
-        report = service.verify(index)
+        report = wait_for(lambda index=index: verified(service, index), 30)
         assert report.clean, report
         assert report.truth == report.indexed == acked
+
+
+def verified(service, index):
+    """None while an engine that is there again is given its rest after a call in vain."""
+    try:
+        return service.verify(index)
+    except EngineUnavailable:
+        return None
 
 
 def kill(process):
