@@ -294,11 +294,15 @@ class Runner:
         return len(refused)
 
     def _keep(self, name: str, ids: Sequence[RecordId], outcome: Outcome) -> None:
-        """What was erased on the way, its deletion perhaps processed already, must not come back."""
-        if gone := self._absent(ids):
-            self._forget(name, list(gone))
-        there = set(ids).difference(gone)
-        if kept := [one for one in outcome.annotations if one.record_id in there]:
+        """What was erased on the way, or left the indexes, must not come back: its deletion may have
+        been processed already.
+        """
+        dropped = list(set(ids).difference(self._indexed(ids)))
+        gone: Collection[RecordId] = ()
+        if dropped:
+            self._forget(name, dropped)
+            gone = set(self._absent(dropped))
+        if kept := [one for one in outcome.annotations if one.record_id not in gone]:
             self._annotate(kept)
 
     def _delete_all(self, name: str, entries: Sequence[Entry]) -> int:

@@ -62,3 +62,18 @@ def test_what_is_erased_and_sent_again_is_found_by_what_it_says_now(service, mon
         report = service.verify(name)
         assert report.clean, (name, report)
         assert report.indexed == 1
+
+
+def test_what_is_warm_and_unindexed_stays_out_when_it_is_processed_again(service):
+    ids = service.ingest(aged(4)).ids
+    service.process()
+    policy = parse_policy({"rules": [{"name": "w", "hotDays": 90}], "warmIndexed": False})
+    assert service.retention.run([policy], lambda _done, _total: None).archived == 4
+    service.process()
+    assert words_of(service, "quince") == []
+    service.reprocess(ids)
+    assert service.process() > 0
+    assert words_of(service, "quince") == []
+    for name in service.status()["indexes"]:
+        report = service.verify(name)
+        assert (report.clean, report.indexed) == (True, 0), name

@@ -85,11 +85,14 @@ class TieredReads:
         """Those of ``ids`` that the indexes are to keep: hot ones, unless a file that is not indexed
         is about to take their place, and warm ones of indexed files.
         """
-        hot, warm = self._hot.exists(ids), self._files.warm()
+        warm = self._files.warm()
+        leaving = set() if warm is None else warm.leaving(ids)
+        if not leaving and self._hot.all_there(ids):
+            return set(ids)
+        hot = self._hot.exists(ids)
         if warm is None:
             return hot
-        beyond = warm.indexed([one for one in ids if one not in hot])
-        return (hot - warm.leaving(ids)) | beyond
+        return (hot - leaving) | warm.indexed([one for one in ids if one not in hot])
 
     def list(self, where: RecordFilter, page: PageRequest) -> Page[StoredRecord]:
         """A page of the records that pass, in the order of their ids, which is that of time.
