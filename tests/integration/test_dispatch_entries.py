@@ -364,7 +364,7 @@ def runner_of(world, processor, **options):
         processors={"text": processor},
         load=lambda ids: [SimpleNamespace(id=id_, payload_state="open") for id_ in ids],
         absent=lambda _: (),
-        indexed=lambda _: (),
+        indexed=set,
         annotate=lambda _: None,
         observer=Deaf(),
         options=RunnerOptions(**options),
