@@ -1,4 +1,4 @@
-"""How a process that fills a fresh index shows that it lives, and how far it is.
+"""How far a process is that fills a fresh index.
 
 When it was killed, what it put in stays, writes go on reaching it, and the next one goes on from
 the place that was written down last.
@@ -6,17 +6,10 @@ the place that was written down last.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import structlog
-
-from analect.model.errors import AnalectError
 from analect.model.ids import RecordId
-
-log = structlog.get_logger(__name__)
 
 NOTED_SECONDS = 1.0
 """How often the place that was reached is written down."""
@@ -58,26 +51,3 @@ class Filled:
         """Of a fresh index: everything up to this id is in."""
         if self._progress is not None:
             self._progress.reach(record_id)
-
-
-@contextmanager
-def showing(show: Callable[[], object], seconds: float, index: str) -> Iterator[None]:
-    """Within the block, a thread calls ``show`` every so many seconds. Its errors are no one's: who
-    builds meets them itself.
-    """
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(seconds):
-            try:
-                show()
-            except AnalectError as error:
-                log.warning("a rebuild cannot show that it goes on", index=index, code=error.code)
-
-    thread = threading.Thread(target=beat, name=f"{index}-build", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection, Engine, text
 
-from analect.model.errors import AnalectError, StoreUnavailable
+from analect.model.errors import StoreUnavailable
 from analect.store.engine import guarded, is_postgres, translating
 from analect.store.sessions import SILENT_SECONDS, OwnSession
-
-log = structlog.get_logger(__name__)
+from analect.telemetry.beating import beating
 
 _NUMBERS = {"erasing": 0x616E616C0003, "retention": 0x616E616C0005, "backing-up": 0x616E616C0006}
 """Advisory locks are a database's own."""
@@ -60,7 +57,8 @@ def alone(
             holder = partial(_see_held, session=session.number, name=name)
             answers = True
             try:
-                with _speaking(session, silent_seconds / _SPEAKS), guarded(engine, holder):
+                speak = partial(_speak, session)
+                with beating(speak, silent_seconds / _SPEAKS, name), guarded(engine, holder):
                     yield
             except StoreUnavailable:
                 answers = False  # perhaps: then the lock ends when Postgres ends the session
@@ -119,26 +117,9 @@ def _see_held(connection: Connection, session: int, name: str) -> None:
         )
 
 
-@contextmanager
-def _speaking(session: OwnSession, pause: float) -> Iterator[None]:
-    """Say something in the session now and then, while the block runs."""
-    over = threading.Event()
-
-    def speak() -> None:
-        try:
-            while not over.wait(pause):
-                with translating():
-                    session.ask("SELECT 1")
-        except AnalectError as error:
-            log.warning("a lock is lost", code=error.code)
-
-    thread = threading.Thread(target=speak, name="analect-alone", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _speak(session: OwnSession) -> None:
+    with translating():
+        session.ask("SELECT 1")
 
 
 def _busy(name: str) -> StoreUnavailable:

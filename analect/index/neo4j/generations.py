@@ -19,9 +19,10 @@ import structlog
 from neo4j import Transaction
 
 from analect.index.neo4j.server import Again, Neo4jServer
-from analect.index.progress import Progress, showing
+from analect.index.progress import Progress
 from analect.model.errors import AnalectError, EngineUnavailable, TransientError
 from analect.model.ids import RecordId
+from analect.telemetry.beating import beating
 
 T = TypeVar("T")
 
@@ -159,7 +160,7 @@ class Neo4jGenerations:
             self._mine(_REACHED, builder, reached=record_id)
 
         try:
-            with showing(lambda: self._told(_BEAT, builder), _BEAT_SECONDS, "graph"):
+            with beating(lambda: self._told(_BEAT, builder), _BEAT_SECONDS, "graph-rebuild"):
                 self.tidy()
                 yield self.graph(number), Progress(note, reached)
             self._mine(_SWITCH, builder)

@@ -6,7 +6,6 @@ it, what it put in stays, writes go on reaching it, and the next rebuild goes on
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from analect.index.opensearch.control import State
 from analect.index.opensearch.family import Family
 from analect.model.errors import AnalectError, ConfigurationError, Conflict, TransientError
 from analect.model.ids import RecordId
+from analect.telemetry.beating import beating
 
 log = structlog.get_logger(__name__)
 
@@ -102,15 +102,9 @@ def building(
         Conflict: another process is building.
     """
     build = _begin(family, patience, pause)
-    over = threading.Event()
-    shown = threading.Thread(target=_show, args=(build, over, patience), daemon=True)
-    shown.start()
     try:
-        try:
+        with beating(build.show, patience / 5, f"{family.kind}-rebuild"):
             yield build
-        finally:
-            over.set()
-            shown.join()
         build.finish()
     except BaseException as error:
         build.give_up(keep=isinstance(error, TransientError))
@@ -156,14 +150,6 @@ def _abandoned(
         if family.control.read() != seen:
             return False
     return True
-
-
-def _show(build: Build, over: threading.Event, patience: float) -> None:
-    while not over.wait(patience / 5):
-        try:
-            build.show()
-        except AnalectError as error:  # who builds finds out itself
-            log.warning("rebuild cannot show that it goes on", code=error.code)
 
 
 def _taken(family: Family) -> Conflict:

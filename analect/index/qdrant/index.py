@@ -12,7 +12,7 @@ import numpy as np
 from qdrant_client import models
 
 from analect.index.facets import labels, wanted_labels
-from analect.index.progress import Filled, Progress, showing
+from analect.index.progress import Filled, Progress
 from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
 from analect.index.qdrant.server import QdrantServer
 from analect.index.qdrant.state import VECTOR, States
@@ -20,6 +20,7 @@ from analect.model.errors import AnalectError, InvalidQuery, TransientError
 from analect.model.ids import Clock, RecordId
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
+from analect.telemetry.beating import beating
 
 _BATCH = 256
 _BEAT_SECONDS = 3.0
@@ -148,7 +149,7 @@ class QdrantVectorIndex(Filled):
             lambda reached: self._states.alive(builder, reached), state.reached
         )
         try:
-            with showing(lambda: self._states.alive(builder), _BEAT_SECONDS, "vectors"):
+            with beating(lambda: self._states.alive(builder), _BEAT_SECONDS, "vectors-rebuild"):
                 yield fresh
             self._states.switch(builder)
         except BaseException as error:
