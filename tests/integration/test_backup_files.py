@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
@@ -11,9 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
 
-from analect.cli.app import app
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.copies import FileCopies
 from analect.lifecycle.backup.deciding import Selection
@@ -32,6 +29,7 @@ from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.store.backup_references import BackupReferences
 from analect.store.tier_files import TierFiles
+from tests.integration.commands import Commands
 from tests.integration.test_backup_killed import dying, points
 
 DAY = 86_400_000_000
@@ -545,16 +543,8 @@ def test_where_places_are_the_same():
 
 @BOTH
 @pytest.mark.usefixtures("commands_without_logs")
-def test_the_commands_take_files_along(filed, settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
-    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("ANALECT_HOME", str(settings.home))
-    dest = str(tmp_path / "dest")
-
-    def run(*words):
-        done = CliRunner().invoke(app, [*words, "--json"])
-        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
-
+def test_the_commands_take_files_along(filed, settings, tmp_path):
+    run, dest = Commands(settings), str(tmp_path / "dest")
     code, made = run("backup", "create", dest, "--i-have-the-recovery-key")
     assert (code, made["files"], made["files_lost"]) == (0, 2, 0)
     assert run("backup", "create", dest, "--files", "reference")[0] == 0
@@ -566,8 +556,6 @@ def test_the_commands_take_files_along(filed, settings, tmp_path, monkeypatch):
     assert run("backup", "check", dest)[0] == 4
     assert run("backup", "create", dest)[0] == 0  # the copies are there
     there = again(settings, tmp_path)
-    monkeypatch.setenv("ANALECT_DATABASE_URL", there.database_url.get_secret_value())
-    monkeypatch.setenv("ANALECT_HOME", str(there.home))
-    code, done = run("restore", dest)
+    code, done = Commands(there)("restore", dest)
     assert (code, done["files"]) == (0, 2), done
     assert readable(there) == wanted

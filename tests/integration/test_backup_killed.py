@@ -19,6 +19,7 @@ from analect.model.errors import Conflict
 from analect.service import AnalysisService
 from analect.store.engine import open_engine, read_transaction
 from tests.integration.backing_up import drafts, everything
+from tests.integration.commands import Commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +30,7 @@ def dying(backed, settings, elsewhere=""):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "ANALECT_HOME": str(settings.home),
-        "ANALECT_DATABASE_URL": settings.database_url.get_secret_value(),
-        "ANALECT_KEYS__RING": str(settings.ring),
+        **Commands(settings).variables,
         "TEST_BACKUPS": str(backed.folder),
         "TEST_ELSEWHERE": elsewhere,
         "TEST_TIERS": str(backed.folder.parent / "tiers again"),

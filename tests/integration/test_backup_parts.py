@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from analect.cli.app import app
 from analect.lifecycle.backup.deciding import Selection
 from analect.model.errors import Conflict, InvalidInput
 from analect.model.query import PageRequest, RecordFilter
 from analect.service import AnalysisService
 from analect.store.engine import open_engine
 from tests.integration.backing_up import drafts, everything
+from tests.integration.commands import Commands
 
 
 def opened(settings, url, home):
@@ -170,16 +169,8 @@ def test_another_store_is_not_replaced(backed, settings, elsewhere, tmp_path):
 
 
 @pytest.mark.usefixtures("commands_without_logs")
-def test_the_commands_restore_a_part_and_a_moment(backed, settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
-    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("ANALECT_HOME", str(settings.home))
-    dest = str(tmp_path / "dest")
-
-    def run(*words, said=None):
-        done = CliRunner().invoke(app, [*words, "--json"], input=said)
-        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
-
+def test_the_commands_restore_a_part_and_a_moment(backed, settings, tmp_path):
+    run, dest = Commands(settings), str(tmp_path / "dest")
     assert run("backup", "create", dest, "--i-have-the-recovery-key")[0] == 0
     code, made = run("backup", "create", dest, "--kind", "daily")
     assert (code, made["kind"], made["parent"] is None) == (0, "daily", False)

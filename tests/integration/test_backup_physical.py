@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
@@ -11,9 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from analect.cli.app import app
 from analect.lifecycle.backup.physical import PgBackRest, started
 from analect.model.errors import ConfigurationError, Conflict, StoreUnavailable
 from analect.model.flat import format_time
@@ -22,6 +19,7 @@ from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.engine import open_engine
 from tests.integration.backing_up import clock, drafts
+from tests.integration.commands import Commands
 from tests.ports import free_port
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -88,24 +86,16 @@ def served(folder):
 
 
 @pytest.mark.usefixtures("commands_without_logs")
-def test_a_server_is_backed_up_drilled_and_put_back_at_a_moment(stanza, tmp_path, monkeypatch):
+def test_a_server_is_backed_up_drilled_and_put_back_at_a_moment(stanza, tmp_path):
     folder, port, tool = stanza
     url = f"postgresql://postgres@127.0.0.1:{port}/analect"
     settings = Settings(home=tmp_path / "home", database_url=url, keys={"ring": tmp_path / "ring"})
-    for name, value in {
-        "ANALECT_HOME": settings.home,
-        "ANALECT_DATABASE_URL": url,
-        "ANALECT_KEYS__RING": settings.ring,
-        "ANALECT_BACKUP__PGBACKREST": folder / "pgbackrest",
-        "ANALECT_BACKUP__PGBACKREST_CONFIG": tool.config,
-        "ANALECT_BACKUP__PG_CTL": folder / "pg_ctl",
-    }.items():
-        monkeypatch.setenv(name, str(value))
-
-    def run(*words):
-        done = CliRunner().invoke(app, [*words, "--json"])
-        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
-
+    run = Commands(
+        settings,
+        ANALECT_BACKUP__PGBACKREST=folder / "pgbackrest",
+        ANALECT_BACKUP__PGBACKREST_CONFIG=tool.config,
+        ANALECT_BACKUP__PG_CTL=folder / "pg_ctl",
+    )
     with AnalysisService.open(settings) as service:
         service.ingest(drafts(4, subject="anna"))
         service.ingest(drafts(3, subject="bare"), omit_payload=True)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import threading
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from analect.cli.app import app
 from analect.lifecycle.backup.read import LinkReader
 from analect.lifecycle.backup.rings import mirror
 from analect.lifecycle.places.opening import address_of, open_ring
 from analect.model.errors import Conflict, Corrupt, KeyUnavailable, NotFound, StoreUnavailable
 from analect.privacy.keyring import FolderKeyRing
 from analect.service import AnalysisService
+from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
 from analect.store.engine import open_engine
 from tests.integration.backing_up import drafts, everything
+from tests.integration.commands import Commands
 
 
 def test_a_store_comes_back_whole_on_either_database(backed, elsewhere, settings):
@@ -208,14 +207,8 @@ def dest(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("backed", "commands_without_logs")
-def test_the_commands_back_up_prove_and_restore(settings, tmp_path, monkeypatch, dest):
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
-    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
-
-    def run(*words):
-        done = CliRunner().invoke(app, [*words, "--json"])
-        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
-
+def test_the_commands_back_up_prove_and_restore(settings, tmp_path, dest):
+    run = Commands(settings)
     code, said = run("backup", "create", dest)
     assert (code, "export-recovery" in said) == (4, True)
     code, made = run("backup", "create", dest, "--i-have-the-recovery-key")
@@ -228,8 +221,7 @@ def test_the_commands_back_up_prove_and_restore(settings, tmp_path, monkeypatch,
     assert (code, planned["rows"]["records"]) == (0, 12)
     assert run("restore", dest)[0] == 4
 
-    monkeypatch.setenv("ANALECT_DATABASE_URL", f"sqlite:///{tmp_path}/new/analect.db")
-    monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "new"))
+    run = Commands(Settings(home=tmp_path / "new", keys=settings.keys))
     code, restored = run("restore", dest)
     assert (code, restored["dropped"]) == (0, {})
     code, found = run("search", "question")
@@ -274,16 +266,8 @@ def test_an_erasure_reaches_the_copy_of_the_ring_in_a_bucket(settings, bucket, o
 
 
 @pytest.mark.usefixtures("commands_without_logs")
-def test_a_store_in_which_nothing_was_ever_stored_is_backed_up(settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("ANALECT_KEYS__RING", str(settings.ring))
-    monkeypatch.setenv("ANALECT_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("ANALECT_HOME", str(settings.home))
-    dest = str(tmp_path / "dest")
-
-    def run(*words):
-        done = CliRunner().invoke(app, [*words, "--json"])
-        return done.exit_code, (json.loads(done.stdout) if done.stdout else done.stderr)
-
+def test_a_store_in_which_nothing_was_ever_stored_is_backed_up(settings, tmp_path):
+    run, dest = Commands(settings), str(tmp_path / "dest")
     assert run("migrate")[0] == 0
     code, said = run("backup", "create", dest)
     assert (code, "export-recovery" in said) == (4, True)
@@ -292,7 +276,6 @@ def test_a_store_in_which_nothing_was_ever_stored_is_backed_up(settings, tmp_pat
     assert (code, made["state"]) == (0, "COMPLETED")
     code, drilled = run("drill", dest)
     assert (code, drilled["opened"], drilled["found"]) == (0, 0, None)
-    monkeypatch.setenv("ANALECT_DATABASE_URL", f"sqlite:///{tmp_path}/new/analect.db")
-    monkeypatch.setenv("ANALECT_HOME", str(tmp_path / "new"))
+    run = Commands(Settings(home=tmp_path / "new", keys=settings.keys))
     code, done = run("restore", dest)
     assert (code, done["rows"]["records"]) == (0, 0)

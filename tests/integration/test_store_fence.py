@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from functools import partial
 
 import pytest
 from sqlalchemy import text
-from typer.testing import CliRunner
 
-from analect.cli.app import app
 from analect.model.errors import StoreUnavailable
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.store import fence
 from analect.store.engine import open_engine, write_transaction
+from tests.integration.commands import Commands
 
 
 @pytest.fixture
@@ -80,16 +79,9 @@ def test_a_restore_may_write_and_leaves_the_mode_as_it_was(backed):
 
 
 @pytest.mark.usefixtures("commands_without_logs")
-def test_the_command_says_and_sets_it(settings, service, monkeypatch):
-    url = settings.database_url.get_secret_value()
-    monkeypatch.setenv("ANALECT_DATABASE_URL", url)
-
-    def run(*words):
-        done = CliRunner().invoke(app, ["mode", *words, "--json"])
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    assert run() == {"mode": "Active", "before": "Active", "changed": False}
-    assert run("Stopped") == {"mode": "Stopped", "before": "Active", "changed": True}
-    assert run()["mode"] == "Stopped"
-    assert CliRunner().invoke(app, ["mode", "Off"]).exit_code == 2
+def test_the_command_says_and_sets_it(settings, service):
+    run = partial(Commands(settings), "mode")
+    assert run() == (0, {"mode": "Active", "before": "Active", "changed": False})
+    assert run("Stopped") == (0, {"mode": "Stopped", "before": "Active", "changed": True})
+    assert run()[1]["mode"] == "Stopped"
+    assert run("Off")[0] == 2

@@ -22,6 +22,7 @@ from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.engine import read_transaction
+from tests.integration.commands import Commands
 
 pytestmark = pytest.mark.usefixtures("commands_without_logs")
 
@@ -85,11 +86,7 @@ def test_a_person_gets_what_is_in_every_tier(aged: AnalysisService) -> None:
 def test_the_command_exports_a_tier_and_is_written_down(
     aged: AnalysisService, settings: Settings, tmp_path: Path
 ) -> None:
-    variables = {
-        "ANALECT_HOME": str(settings.home),
-        "ANALECT_DATABASE_URL": settings.database_url.get_secret_value(),  # type: ignore[union-attr]
-        "ANALECT_KEYS__RING": str(settings.keys.ring),
-    }
+    variables = Commands(settings).variables
 
     def export(name: str, *words: str, send: str = "") -> list[dict[str, Any]]:
         path = tmp_path / name

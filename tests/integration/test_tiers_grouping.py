@@ -24,6 +24,7 @@ from analect.settings import Settings
 from analect.store.choosing import Choice
 from analect.store.leaving import Leaving
 from analect.store.tier_files import TierFiles
+from tests.integration.commands import Commands
 
 pytestmark = pytest.mark.usefixtures("commands_without_logs")
 
@@ -153,11 +154,7 @@ def test_the_command_and_the_call(settings: Settings, service: AnalysisService) 
 
     from analect_ingest.server import create_app
 
-    variables = {
-        "ANALECT_HOME": str(settings.home),
-        "ANALECT_DATABASE_URL": settings.database_url.get_secret_value(),  # type: ignore[union-attr]
-        "ANALECT_KEYS__RING": str(settings.keys.ring),
-    }
+    variables = Commands(settings).variables
     words = ["aggregate", "--by", "service,success", "--failed"]
     shown = CliRunner().invoke(app, words, env=variables)
     assert shown.exit_code == 0, shown.output
