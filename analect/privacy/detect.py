@@ -16,6 +16,8 @@ import re2
 
 from analect.model.errors import ConfigurationError
 from analect.privacy.detectors.matching import Found, Rule, pattern_set
+from analect.privacy.escapes import TRIGGER as ESCAPED
+from analect.privacy.escapes import unescape
 from analect.privacy.patterns import KINDS, RULES
 from analect.privacy.tokens import is_kind
 
@@ -23,7 +25,6 @@ DEFAULT_NAMES_MODEL = "en_core_web_sm"
 ENTRY_POINTS = "analect.detectors"
 _SET_MEMORY = 32 << 20
 _TOKEN = re2.compile(rb"<[a-z][a-z0-9-]{0,31}:[0-9a-f]{16}>")
-_NEVER = r"[^\x00-\x{10ffff}]"
 _RESERVED = ""
 """The kind of spans that nothing may touch: tokens, and values on the allow list."""
 
@@ -105,8 +106,9 @@ class Scanner:
             *_denied(options.deny),
             *(rule for rule in RULES if rule.kind in options.detectors),
         )
-        triggers = [rule.trigger for rule in self._rules] or [_NEVER]
-        self._triggers = pattern_set(triggers, _SET_MEMORY)
+        triggers = [rule.trigger for rule in self._rules]
+        self._escaped = len(triggers)
+        self._triggers = pattern_set([*triggers, ESCAPED], _SET_MEMORY)
 
     def scan(self, blob: bytes) -> list[Finding]:
         """What to replace, in order, none overlapping another."""
@@ -114,12 +116,7 @@ class Scanner:
         if hits is None and not self._detectors:
             return []
         candidates = [Finding(m.start(), m.end(), _RESERVED, "") for m in _TOKEN.finditer(blob)]
-        for hit in sorted(hits or ()):
-            rule = self._rules[hit]
-            candidates.extend(
-                Finding(found.start, found.end, self._kind_of(rule.kind, blob, found), found.value)
-                for found in rule.find(blob)
-            )
+        candidates.extend(self._by_rules(blob, hits or ()))
         for detector in self._detectors:
             candidates.extend(
                 Finding(
@@ -127,7 +124,23 @@ class Scanner:
                 )
                 for found in _plugged(detector, blob)
             )
+        if self._escaped in (hits or ()):
+            candidates.extend(self._in_escaped(blob))
         return _without_overlaps(candidates)
+
+    def _by_rules(self, blob: bytes, hits: Iterable[int]) -> Iterator[Finding]:
+        for hit in sorted(hits):
+            if hit != self._escaped:
+                rule = self._rules[hit]
+                for found in rule.find(blob):
+                    kind = self._kind_of(rule.kind, blob, found)
+                    yield Finding(found.start, found.end, kind, found.value)
+
+    def _in_escaped(self, blob: bytes) -> Iterator[Finding]:
+        """What is found once escapes are undone, where it stands in ``blob``."""
+        read = unescape(blob)
+        for found in self._by_rules(read.blob, self._triggers.Match(read.blob) or ()):
+            yield Finding(read.source(found.start), read.source(found.end), found.kind, found.value)
 
     def _kind_of(self, kind: str, blob: bytes, found: Found) -> str:
         if self._allow is None or kind == "deny":

@@ -21,6 +21,8 @@ from analect.privacy.detectors.matching import (
 )
 
 _V4 = r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
+_DEFANGED = r"(?:\[\.\]?|\(\.\)|\{\.\}|\[(?i:dot)\])"
+_V4_DEFANGED = rf"\d{{1,3}}(?:(?:\.|{_DEFANGED})\d{{1,3}}){{3}}"
 _V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,8}}(?:{_V4}|[0-9A-Fa-f]{{1,4}})?"
 
 # Where such a run holds no address, no part of it is one.
@@ -30,15 +32,20 @@ _V6_TRIGGER = r"(?::[0-9A-Fa-f]{1,4}){6}|[0-9A-Fa-f]::|::[0-9A-Fa-f]"
 _MAC_TRIGGER = r"(?:[:\-][0-9A-Fa-f]{2}){5}|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 
 # What makes four numbers a version. A product token of a user agent is capitalised: Chrome/1.2.3.4
+_MORE = (
+    r"(?:\d+(?:\.\d+){1,4}[\s\"']{0,2}(?:,|/|&|-|\x{2013}|、|and|or|to|through|und|oder|et|ou|y|и|和)"
+    r"[\s\"']{0,2}(?:and |or )?){0,4}"
+)
+"""Versions in front, in a list of them."""
 _VERSION = (
-    r"(?i)(?:\b(?:versions?|versione|vers|ver|releases?|build|firmware|driver|revision|rev|patch"
-    r"|section|sec|chapter|clause|article|paragraph|appendix|annex|table|figure|fig|exercise|theorem|lemma|definition"
+    r"(?i)(?:(?:\b(?:versions?|versione|vers|ver|releases?|build|firmware|driver|revision|rev|patch"
+    r"|abschnitt|kapitel|ziffer|absatz|anhang|chapitre|annexe|sezione|capitolo|articolo|apartado|ec|section|sec|chapter|clause|article|paragraph|appendix|annex|table|figure|fig|exercise|theorem|lemma|definition"
     r"|equation|requirement|req|since|rfc|assembly\w*|sdk|oid|fileversion"
     r"|productversion|(?:upgrad|downgrad|bump)(?:e|ed|es|s|ing)?(?: [\w@/.+\-]+)?(?: from| to)?(?: [\d.]+ to)?|chrome|chromium|firefox"
     r"|safari|python|java|jdk|jre|php|ruby|perl|android|ios|macos|oracle|db2|office|openssl|bios"
     r"|kernel|plugin|package|dotnet|acrobat|\w*_version|\w+version)|\.net"
-    r"|versión|versão|версия|версии|версию|版本|バージョン|버전)[\s:=#\"'(\x{ff08}\]>.]{0,6}$"
-    r"|(?:§|\b[vr])[ .]{0,2}$|^#{2,4} \[?$"
+    r"|versión|versão|sección|capítulo|artículo|версия|версии|версию|раздел\pL*|глав\pL*|пункт\pL*|版本号?|第|章节|バージョン|버전)"
+    rf"(?: (?:number|no|nr))?[\s:=#\"'(\x{{ff08}}\]>.]{{0,6}}|(?:§|\b[vr])[ .]{{0,2}}|^#{{2,4}} \[?){_MORE}$"
 )
 # "numpy==1.26.4.0" requires a version, "ip.addr == 10.0.0.1" compares addresses.
 _REQUIRED = r"(?:(?:[=~><^!]=|~>)\s?|[~^])$"
@@ -146,6 +153,16 @@ def _check_dashed(blob: bytes, start: int, end: int) -> Found | None:
     return Found(start, end, value)
 
 
+def _check_defanged(blob: bytes, start: int, end: int) -> Found | None:
+    """``198[.]51.100.7``, as reports of incidents write it lest somebody click it."""
+    parts = re.findall(r"\d+", text(blob, start, end))
+    is_plain = end - start == sum(map(len, parts)) + 3
+    is_part = is_word(blob, start - 1) or is_word(blob, end)
+    if is_plain or is_part or any(int(part) > 255 for part in parts):
+        return None
+    return Found(start, end, ".".join(parts))
+
+
 def _check_v6(blob: bytes, start: int, end: int) -> Found | None:
     while end > start and blob[end - 1 : end] == b":" and blob[end - 2 : end] != b"::":
         end -= 1  # "fe80::1:" at the end of a clause
@@ -204,7 +221,16 @@ def _check_mac(blob: bytes, start: int, end: int) -> Found | None:
         and 1 <= int(octets[4:6]) <= 31
     ):
         return None  # 24-01-31-23-59-59 is a time
+    if "." in value and octets.isdigit() and not _EUI.search(before(blob, start)):
+        return None  # 1234.5678.9012
     return Found(start, end, ":".join(octets[i : i + 2] for i in range(0, len(octets), 2)))
+
+
+def _check_called_mac(blob: bytes, start: int, end: int) -> Found | None:
+    octets = "".join(c for c in text(blob, start, end).lower() if c.isalnum())
+    if is_word(blob, end) or octets.isalpha() or octets.isdigit():
+        return None
+    return Found(start, end, ":".join(octets[i : i + 2] for i in range(0, 12, 2)))
 
 
 _EUI = re.compile(rb"(?i)mac|addr|eui|ether|guid|wwn|wwpn|infiniband|zigbee|lladdr|interface")
@@ -213,6 +239,12 @@ _MAC = (
     r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
     r"|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
+_MAC_CALLED = (
+    r"(?:(?i:(?:\b|_)mac(?:[ _\-]?addr(?:ess)?)?|\bbssid|\bhwaddr|物理地址)|[a-z]Mac(?:Addr(?:ess)?)?)"
+    r"\\?[\"']?(?:\x00:\x00| ?[:=\x{ff1a}] ?| is | )\\?[\"']?"
+    r"([0-9A-Fa-f]{12}|[0-9A-Fa-f]{6}[\-:.][0-9A-Fa-f]{6}|(?:[0-9A-Fa-f]{2} ){5}[0-9A-Fa-f]{2})"
+)
+"""In one piece, in halves or with blanks: only where it is said to be one."""
 
 _AGENT = (
     r"(?:Mozilla|Opera)/\d+\.\d+ ?\([^()\x00\r\n]*(?:\([^()\x00\r\n]*\)[^()\x00\r\n]*)*\)"
@@ -282,7 +314,9 @@ RULES: tuple[Rule, ...] = (
     rule("user-agent", _AGENT_FIELD, _check_agent_field, trigger=r"(?i:user-agent) ?[:=]"),
     Rule("ip", r"(?i:ip|ipv4|ipv6|addr|address|for)\x00:\x00[^\x00]", _find_named_ip),
     rule("mac", _MAC, _check_mac, trigger=_MAC_TRIGGER),
+    rule("mac", _MAC_CALLED, _check_called_mac),
     Rule("ip", _V6_TRIGGER, _FIND_V6),
+    rule("ip", _V4_DEFANGED, _check_defanged, trigger=rf"\d{_DEFANGED}\d"),
     rule(
         "ip",
         r"\b(?:ip|ec2)-(\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3})",

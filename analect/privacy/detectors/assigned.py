@@ -24,17 +24,18 @@ _NAME = (
     rf"(?:{_WORD}|api[_\- ]?key|secret[_\- ]?key|secret|token|access[_\- ]?key(?:[_\- ]?id)?|account[_\- ]?key"
     r"|shared[_\- ]?access[_\- ]?key|client[_\- ]?secret|private[_\- ]?key|encryption[_\- ]?key|signing[_\- ]?key"
     r"|master[_\- ]?key|session[_\- ]?key|subscription[_\- ]?key|credentials?|auth[_\- ]?key|app[_\- ]?key"
-    r"|(?:admin|service|server|deploy|storage|search|write|integration|consumer|root|merchant|project|functions?)[_\- ]?key|licen[sc]e[_\- ]?key|secretaccesskey|accesskeyid|authorization)"
+    r"|(?:admin|service|server|deploy|storage|search|write|integration|consumer|root|merchant|project|functions?)[_\- ]?key|licen[sc]e[_\- ]?key|secretaccesskey|accesskeyid|authorization|bearer)"
 )
-_IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a}|->|→)\s{0,3}|>|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))(?: :|[: ])\s?)"
+_IS = r"(?:\x00:\x00|\s{0,3}(?::=|=>|==?|:|\x{ff1a}|->|→)\s{0,3}|>|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))(?: :|[: ])\s?|\s?(?:は|是|为|為|는|은)\s?)"
 _OPTION = r"--?[a-z\-]*(?:password|passphrase|pass|token|secret|api-?key)[ =]"
 _HEAD = rf"(?i:{_OPTION}|{_NAME}(?:_\w{{1,12}})?(?:\\?[\"'\]]){{0,3}}{_IS})(?:\\?[\"'`]){{0,3}}"
-_VALUE = r"[^\x00\s\"'`,;<>(){}\[\]\\]"
+# Scripts without blanks go on behind a password, and so do their points and brackets.
+_VALUE = r"[^\x00\s\"'`,;<>(){}\[\]\\\x{3000}-\x{30ff}\x{4e00}-\x{9fff}\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff20}]"
 _ASSIGNMENT = _HEAD + _VALUE + "{3}"
 _TRIGGER = (
     r"(?i:key|key.?id|secret|token|passwd|password|passphrase|passcode|passwort|kennwort|contraseña|mot de passe|senha|wachtwoord|lösenord"
-    r"|пароль|密码|口令|パスワード|비밀번호|pwd|[^a-z]pass|[^a-z]pw|credentials?|keyid|authorization)(?:_\w{1,12})?"
-    r"[\\\"'\]]*(?:\x00:\x00|>|\s?(?::=|=>|==?|:|\x{ff1a}|->|→)|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))[: ])[^\x00]"
+    r"|пароль|密码|口令|パスワード|비밀번호|pwd|[^a-z]pass|[^a-z]pw|credentials?|keyid|authorization|bearer)(?:_\w{1,12})?"
+    r"[\\\"'\]]*(?:\x00:\x00|>|\s?(?::=|=>|==?|:|\x{ff1a}|->|→|は|是|为|為|는|은)|(?:['\x{2019}]s|\s(?:is|was|ist|es|est|là|é))[: ])[^\x00]"
     r"|-(?:password|passphrase|pass|token|secret|api-?key) [^\x00]"
 )
 _LONGEST = 256
@@ -75,6 +76,13 @@ _NEXT_PARAMETER = re.compile(r"&\w+=")
 _MAY_BE_UUID = re.compile(r"key|secret|(?:auth|access)token", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.IGNORECASE)
 _PASSWORD = re.compile(rf"(?:{_WORD})(?![a-z])", re.IGNORECASE)
+
+# sshpass -p secret ssh …
+_ON_A_COMMAND = r"(?:\bsshpass\b[^\x00\r\n|;]*? -p|\bredis-cli\b[^\x00\r\n|;]*? -a) ?[\"']?([^\x00\s\"'$<{]{4,})"
+
+
+def _check_as_it_is(blob: bytes, start: int, end: int) -> Found | None:
+    return Found(start, end, text(blob, start, end))
 
 
 def _check_assignment(blob: bytes, start: int, end: int) -> Found | None:
@@ -150,6 +158,7 @@ def _check_password_beside(blob: bytes, start: int, end: int) -> Found | None:
 RULES: tuple[Rule, ...] = (
     rule("secret", _ASSIGNMENT, _check_assignment, trigger=_TRIGGER),
     rule("secret", _BESIDE, _check_beside),
+    rule("secret", _ON_A_COMMAND, _check_as_it_is),
     rule(
         "secret",
         _PASSWORD_BESIDE,

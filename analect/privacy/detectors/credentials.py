@@ -16,7 +16,19 @@ _TEMPLATE = re.compile(r"\$[{(]|\{\{|%s|\{user|\{pass|^\{|^<|<pass", re.IGNORECA
 # A name or a token alone in front of the host. Repositories' own users are nobody's.
 _ALONE = rf"{_SCHEME}://([^\x00\s/?#\"'<>`:@]{{2,}})@[^\x00\s/@]"
 _ALONE_TRIGGER = r"://[^\x00\s/?#\"'<>`:@]{2,}@"
-_NOBODY = frozenset(["git", "hg", "svn", "anonymous", "gitlab-ci-token", "x-access-token"])
+_NOBODY = frozenset(
+    [
+        "git",
+        "hg",
+        "svn",
+        "anonymous",
+        "gitlab-ci-token",
+        "x-access-token",
+        "user",
+        "username",
+        "name",
+    ]
+)
 
 # The same as the value of another URL's parameter.
 _QUOTED = r"(?i:%3a%2f%2f)([A-Za-z0-9._~%\-]*(?i:%3a)[A-Za-z0-9._~%!*\-]+)(?i:%40)"
@@ -25,6 +37,10 @@ _QUOTED_TRIGGER = r"%3[Aa]%2[Ff]%2[Ff]"
 # jdbc:oracle:thin:scott/tiger@host, and Go's user:password@tcp(host:port)/base
 _ORACLE = r"(?i:jdbc:oracle:\w+:)([^\x00\s/:@\"']+/[^\x00\s@\"']+)@"
 _GO = r"([A-Za-z0-9_.\-]+:[^\x00\s/\"'`]+)@(?:tcp|unix)\("
+
+# curl -u user:password https://…
+_OPTION = r"\bcurl\b[^\x00\r\n|;]*? (?:-u|--user|-U|--proxy-user)[ =]?[\"']?([^\x00\s\"':$<{]+:[^\x00\s\"'$<{]{2,})"
+_OPTION_TRIGGER = r" (?:-u|--user|-U|--proxy-user)[ =]?[\"']?[^\x00\s\"':$<{]+:[^\x00\s\"'$<{]{2}"
 
 
 def _check_url(blob: bytes, start: int, end: int) -> Found | None:
@@ -57,5 +73,6 @@ RULES: tuple[Rule, ...] = (
     rule("credentials", _ALONE, _check_alone, trigger=_ALONE_TRIGGER),
     rule("credentials", _QUOTED, _check_quoted, trigger=_QUOTED_TRIGGER),
     rule("credentials", _ORACLE, _check_as_it_is),
+    rule("credentials", _OPTION, _check_as_it_is, trigger=_OPTION_TRIGGER),
     rule("credentials", _GO, _check_as_it_is, trigger=r"@(?:tcp|unix)\("),
 )

@@ -111,6 +111,8 @@ def _check(blob: bytes, start: int, end: int) -> Found | None:
     glued = _AFTER_UNSPACED.match(local)
     local = local[glued.end() if glued else 0 :].lstrip(".'&-")
     kept = _NO_LETTER.split(domain)[0].rstrip(".-")
+    if blob[start - 1 : start] == b"\\" and local[:1] in ("n", "r", "t") and len(local) > 1:
+        local = local[1:]  # the escape of a line's end in front
     if not local or "." not in kept:
         return None
     end -= len(domain.encode()) - len(kept.encode())

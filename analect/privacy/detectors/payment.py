@@ -125,7 +125,7 @@ def _find_cards(blob: bytes) -> Iterator[Found]:
 def _in_a_word(blob: bytes, index: int, beyond: int) -> bool:
     """Whether the digits go on at ``index`` in a word, or in another part of an identifier."""
     if is_word(blob, index):
-        return True
+        return blob[max(beyond, 0) : index + 1] != b"%B"  # a magnetic stripe's first track
     return blob[max(index, 0) : index + 1] in (b"-", b".") and is_word(blob, beyond)
 
 
@@ -214,10 +214,11 @@ _LENGTHS = {
     }.items()
     for country in countries.split()
 }  # fmt: skip
-_IBAN_START = pattern(r"[A-Za-z]{2}[ \-]?\d\d[ \-\x{a0}]?[A-Za-z0-9]")
-_IBAN_TRIGGER = rf"{APART}(?i:{'|'.join(_LENGTHS)})[ \-]?\d\d(?:[ \-\x{{a0}}]?[A-Za-z0-9]){{10}}"
-_CARD_TRIGGER = rf"{APART}\d(?:{SEPARATOR}?\d){{12}}"
-_BLANKS = (b" ", b"-", b"\xc2\xa0", b"\xe2\x80\xaf")
+_BLANK = rf"{SEPARATOR}{{0,2}}"
+_IBAN_START = pattern(rf"[A-Za-z]{{2}}[ \-]?\d\d{_BLANK}[A-Za-z0-9]")
+_IBAN_TRIGGER = rf"{APART}(?i:{'|'.join(_LENGTHS)})[ \-]?\d\d(?:{_BLANK}[A-Za-z0-9]){{10}}"
+_CARD_TRIGGER = rf"(?:{APART}|%B)\d(?:{SEPARATOR}?\d){{12}}"
+_BLANKS = pattern(rf"{SEPARATOR}{{1,2}}")
 
 
 def iban_is_valid(iban: str) -> bool:
@@ -251,10 +252,10 @@ def _take(blob: bytes, start: int, length: int) -> tuple[str | None, int]:
             taken.append(blob[index])
             index += 1
             continue
-        blank = next((b for b in _BLANKS if blob.startswith(b, index)), None)
-        if blank is None or not is_word(blob, index + len(blank)):
+        blank = _BLANKS.match(blob, index)
+        if blank is None or not is_word(blob, blank.end()):
             return None, index
-        index += len(blank)
+        index = blank.end()
     return (taken.decode().upper(), index) if len(taken) == length else (None, index)
 
 

@@ -68,6 +68,12 @@ _ROW = re.compile(rb"\d[:;,|]?\s*$")
 _ONLY_BLANKS = re.compile(rb"[\d ]+\Z")
 
 
+_EXTENSION = re.compile(rb"(?:x|ext)\.?\d{1,6}(?![0-9A-Za-z_])")
+_ZIP = re.compile(rb"\d{5}-?\d{3}\Z")
+_OF_A_ZIP = re.compile(rb"(?i)\bcep\W*\Z")
+"""Portuguese for a postal code, Turkish for a mobile phone."""
+
+
 def _international(start: int, end: int, number: str) -> Found | None:
     split = split_country(number)
     if split is None:
@@ -86,7 +92,9 @@ def _check_plus(blob: bytes, start: int, end: int) -> Found | None:
     start, end = _trim(blob, start, end)
     if is_word(blob, start - 1) or blob[start - 1 : start] in (b"+", b")"):
         return None
-    if is_word(blob, end):  # "+44 20 7946 0958 0A": the last group is the beginning of a word
+    if is_word(blob, end) and not _EXTENSION.match(
+        blob, end
+    ):  # "+44 20 7946 0958 0A": the last group is the beginning of a word
         cut = _without_last_group(blob, start, end)
         if cut is None:
             return None
@@ -133,7 +141,9 @@ def _check_nanp(blob: bytes, start: int, end: int) -> Found | None:
 
 def _is_apart(blob: bytes, start: int, end: int) -> bool:
     """Stands alone, and groups between blanks are not the middle of a row of numbers."""
-    if not stands_alone(blob, start, end):
+    if not stands_alone(blob, start, end) and not (
+        _EXTENSION.match(blob, end) and not is_word(blob, start - 1)
+    ):
         return False
     if (
         blob[start : start + 1] != b"("
@@ -168,8 +178,7 @@ def _check_trunk(blob: bytes, start: int, end: int) -> Found | None:
 
 def _check_bare(blob: bytes, start: int, end: int) -> Found | None:
     number = digits(blob, start, end)
-    is_round = number.endswith("000000") or len(set(number)) < 3
-    if is_round or not stands_alone(blob, start, end) or is_code(before(blob, start)):
+    if _is_round(number) or not stands_alone(blob, start, end) or is_code(before(blob, start)):
         return None
     return Found(start, end, _dialled(number))
 
@@ -196,11 +205,18 @@ def _check_national(blob: bytes, start: int, end: int) -> Found | None:
 def _check_called(blob: bytes, start: int, end: int) -> Found | None:
     start, end = _trim(blob, start, end)
     number = digits(blob, start, end)
-    if not 7 <= len(number) <= 15 or is_word(blob, end) or is_date(text(blob, start, end)):
+    is_cut = is_word(blob, end) and not _EXTENSION.match(blob, end)
+    if not 7 <= len(number) <= 15 or is_cut or is_date(text(blob, start, end)):
         return None
-    if is_word(blob, start - 1):
+    if is_word(blob, start - 1) or (number == blob[start:end].decode() and _is_round(number)):
+        return None
+    if _ZIP.match(blob[start:end]) and _OF_A_ZIP.search(before(blob, start)):
         return None
     return Found(start, end, _dialled(number))
+
+
+def _is_round(number: str) -> bool:
+    return number.endswith("000000") or len(set(number)) < 3
 
 
 def _dialled(number: str) -> str:

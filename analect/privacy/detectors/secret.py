@@ -24,7 +24,7 @@ _PUTTY = r"Private-Lines: \d+\r?\n[A-Za-z0-9+/=\r\n]+"
 _SCHEMES = r"(?i:bearer|token|apikey|ssws|geniekey|splunk|oauth|jwt|flyv1)"
 _BEARER = rf"{_SCHEMES} [A-Za-z0-9\-._~+/]{{16,}}=*"
 _BASIC = r"(?i:basic) [A-Za-z0-9+/]{8,}={0,2}"
-_SIGNATURE = r"[?&;](?:sig|signature|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|code|key|auth)=[A-Za-z0-9%/+_\-]{24,}={0,2}"
+_SIGNATURE = r"(?:[?&;](?:sig|signature|code|key|auth)|\bX-Amz-(?:Signature|Credential|Security-Token))=[A-Za-z0-9%/+_\-]{24,}={0,2}"
 _COOKIES = r"(?i:cookies?)[\"']?(?:\x00:\x00|\s?[:=]\s?)[\"']?[^\x00\r\n\"'=]+=[^\x00\r\n\"']{16,}"
 _COOKIE = pattern(r"=([^;,\s\\]{16,})")
 _AZURE = r"(?:AccountKey|SharedAccessKey|SharedSecretValue)=[A-Za-z0-9+/]{40,}={0,2}"
