@@ -17,6 +17,7 @@ import structlog
 
 from analect_operator.errors import LEAVING, ApiError, ConfigurationError
 from analect_operator.metrics import Metrics
+from analect_operator.objects import decoded
 from analect_operator.resources import BY_KIND, Ref, Resource
 
 log = structlog.get_logger(__name__)
@@ -83,7 +84,7 @@ class Api:
             ApiError: as everywhere here.
         """
         try:
-            return await self._call("GET", _path(ref))
+            return _read(await self._call("GET", _path(ref)))
         except ApiError as error:
             if error.missing:
                 return None
@@ -93,53 +94,54 @@ class Api:
         self, resource: Resource, namespace: str | None = None, **query: str
     ) -> list[Body]:
         """All of a kind."""
-        found = await self._call("GET", resource.path(namespace), query=query)
+        found = _read(await self._call("GET", resource.path(namespace), query=query))
         items: list[Body] = found["items"]
         return items
 
     async def apply(self, manifest: Body, *, force: bool = True) -> Body:
-        """Server-side apply under our field manager; what is there afterwards."""
+        """Server-side apply under our field manager; what is there afterwards, `decoded`."""
         ref = Ref.of(manifest)
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
-        return await self._write("apply", ref, "PATCH", _path(ref), manifest, query, _APPLY)
+        return decoded(
+            await self._write("apply", ref, "PATCH", _path(ref), manifest, query, _APPLY)
+        )
 
     async def apply_status(self, manifest: Body) -> Body:
-        """Server-side apply of the status alone."""
+        """Server-side apply of the status alone; what is there afterwards, `decoded`."""
         ref = Ref.of(manifest)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         path = f"{_path(ref)}/status"
-        return await self._write("apply", ref, "PATCH", path, manifest, query, _APPLY)
+        return decoded(await self._write("apply", ref, "PATCH", path, manifest, query, _APPLY))
 
-    async def annotate(self, ref: Ref, annotations: Mapping[str, str]) -> Body:
+    async def annotate(self, ref: Ref, annotations: Mapping[str, str]) -> None:
         """Set annotations of something that others made."""
         body: Body = {"metadata": {"annotations": dict(annotations)}}
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._write("patch", ref, "PATCH", _path(ref), body, query, _MERGE)
+        await self._write("patch", ref, "PATCH", _path(ref), body, query, _MERGE)
 
     async def create(self, manifest: Body) -> Body:
-        """Make an object that must not be there yet."""
+        """Make an object that must not be there yet; what is there then, `decoded`."""
         ref = Ref.of(manifest)
         path = BY_KIND[ref.kind].path(ref.namespace)
-        return await self._write(
-            "create", ref, "POST", path, manifest, {"fieldManager": FIELD_MANAGER}, _JSON
-        )
+        query = {"fieldManager": FIELD_MANAGER}
+        return decoded(await self._write("create", ref, "POST", path, manifest, query, _JSON))
 
     def guard(self, may_write: Callable[[], float]) -> None:
         """From now on ask before every write: how many seconds it may take, or an exception."""
         self._may_write = may_write
 
-    async def create_lease(self, manifest: Body) -> Body:
+    async def create_lease(self, manifest: Body) -> None:
         """Make the Lease; whoever does leads, so nobody is asked."""
         ref = Ref.of(manifest)
         self._metrics.writes.labels("create", ref.kind).inc()
         path = BY_KIND[ref.kind].path(ref.namespace)
-        return await self._call("POST", path, manifest, {"fieldManager": FIELD_MANAGER})
+        await self._call("POST", path, manifest, {"fieldManager": FIELD_MANAGER})
 
-    async def replace_lease(self, manifest: Body) -> Body:
+    async def replace_lease(self, manifest: Body) -> None:
         """Write the Lease over the very version that was read."""
         ref = Ref.of(manifest)
         self._metrics.writes.labels("update", ref.kind).inc()
-        return await self._call("PUT", _path(ref), manifest, {"fieldManager": FIELD_MANAGER})
+        await self._call("PUT", _path(ref), manifest, {"fieldManager": FIELD_MANAGER})
 
     async def delete(self, ref: Ref, uid: str | None = None) -> None:
         """Delete this very object; its dependants follow. Gone already is fine."""
@@ -155,7 +157,7 @@ class Api:
     async def kinds(self, api_version: str) -> frozenset[str]:
         """Kinds that the API server has of a group and version."""
         try:
-            found = await self._call("GET", f"/apis/{api_version}")
+            found = _read(await self._call("GET", f"/apis/{api_version}"))
         except ApiError as error:
             if error.missing:
                 return frozenset()
@@ -194,7 +196,7 @@ class Api:
         body: Body,
         query: dict[str, str],
         kind: str,
-    ) -> Body:
+    ) -> bytes:
         seconds = self._may_write()
         self._metrics.writes.labels(verb, ref.kind).inc()
         log.debug("writes", verb=verb, kind=ref.kind, namespace=ref.namespace, name=ref.name)
@@ -208,7 +210,7 @@ class Api:
         query: dict[str, str] | None = None,
         kind: str = _JSON,
         seconds: float = _SECONDS,
-    ) -> Body:
+    ) -> bytes:
         url = f"{self._server}{path}" + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else msgspec.json.encode(body)
         headers = {**self._fresh(), "Content-Type": kind}
@@ -225,8 +227,7 @@ class Api:
                     raise self._refused(answer, text)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreached(error) from error
-        found: Body = msgspec.json.decode(text)
-        return found
+        return text
 
     def _fresh(self) -> dict[str, str]:
         now = asyncio.get_running_loop().time()
@@ -254,6 +255,11 @@ class Api:
     def _unreached(self, error: BaseException) -> ApiError:
         self._metrics.refusals.labels("0").inc()
         return ApiError(0, "Unreachable", f"the API server does not answer: {type(error).__name__}")
+
+
+def _read(text: bytes) -> Body:
+    found: Body = msgspec.json.decode(text)
+    return found
 
 
 def _path(ref: Ref) -> str:

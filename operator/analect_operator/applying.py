@@ -13,7 +13,7 @@ from analect_operator.api import Api
 from analect_operator.children import Child, Children
 from analect_operator.errors import ApiError
 from analect_operator.metrics import Metrics
-from analect_operator.projection import Known, wanted_digest
+from analect_operator.projection import wanted_digest
 from analect_operator.resources import Ref
 
 log = structlog.get_logger(__name__)
@@ -34,8 +34,7 @@ class Plan:
     def of(cls, manifests: Iterable[dict[str, Any]]) -> Plan:
         """With every hash."""
         kept = tuple(manifests)
-        known: Known = {}
-        return cls(kept, {Ref.of(one): wanted_digest(one, known) for one in kept})
+        return cls(kept, {Ref.of(one): wanted_digest(one) for one in kept})
 
 
 class Conflict(ApiError):

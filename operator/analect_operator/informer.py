@@ -12,6 +12,7 @@ import structlog
 from analect_operator.api import Api
 from analect_operator.errors import ApiError
 from analect_operator.metrics import Metrics
+from analect_operator.objects import decoded
 from analect_operator.resources import Ref, Resource
 
 log = structlog.get_logger(__name__)
@@ -19,6 +20,13 @@ log = structlog.get_logger(__name__)
 OnChange = Callable[[dict[str, Any], bool], None]
 """Called with an object and whether it is gone."""
 
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_EVENT = msgspec.json.Decoder(_Event)
 _LONGEST_PAUSE = 5.0
 _YIELD_EVERY = 50
 
@@ -91,19 +99,19 @@ class Informer:
         count = 0
         async for line in self._api.watch(self.resource, self._namespace, query, self._silence):
             self._heard_at = asyncio.get_running_loop().time()
-            event = msgspec.json.decode(line)
-            if event["type"] == "ERROR":
-                status = event["object"]
+            event = _EVENT.decode(line)
+            if event.type == "ERROR":
+                status = msgspec.json.decode(event.object)
                 raise ApiError(status.get("code", 500), status.get("reason", ""), "the watch ended")
-            item = event["object"]
-            if event["type"] == "BOOKMARK":
-                self._version = item["metadata"]["resourceVersion"]
+            if event.type == "BOOKMARK":
+                meta = msgspec.json.decode(event.object)["metadata"]
+                self._version = meta["resourceVersion"]
                 if listing is not None:
                     self._sweep(listing)
                     listing = None
                     self.synced.set()
                 continue
-            self._changed(item, listing, gone=event["type"] == "DELETED")
+            self._changed(decoded(event.object), listing, gone=event.type == "DELETED")
             count += 1
             if count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from analect_operator.specs.kinds import KINDS
 
@@ -24,9 +24,8 @@ class Resource:
         return f"{root}/{self.api_version}{within}/{self.plural}{one}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
-    """One object."""
+class Ref(NamedTuple):
+    """One object. A tuple, for it is the key of all that is known: looked up ten times an event."""
 
     namespace: str
     kind: str

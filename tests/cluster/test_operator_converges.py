@@ -170,6 +170,43 @@ def test_changes_reach_the_children(place: Place) -> None:
     )
 
 
+def test_lists_keep_the_order_that_they_were_given(place: Place, operator: Running) -> None:
+    """Variables may refer to those before them; so a list in another order is mended, and one that
+    is as it was said is left alone, whatever others put between.
+    """
+    place.store("demo")
+    place.ready("demo")
+    path = place.path("deployments", "demo-ingest")
+
+    def live() -> list[dict[str, Any]]:
+        body = place.get("deployments", "demo-ingest") or {}
+        found: list[dict[str, Any]] = body["spec"]["template"]["spec"]["containers"][0]["env"]
+        return found
+
+    def said() -> str:
+        return "".join(one["name"] for one in live() if len(one["name"]) == 1)
+
+    def edit(env: list[dict[str, Any]]) -> None:
+        place.plane.api.call(
+            "PATCH",
+            path,
+            [{"op": "replace", "path": "/spec/template/spec/containers/0/env", "value": env}],
+            "application/json-patch+json",
+        )
+
+    for names in ("AC", "ABC", "CA", "CBA"):
+        env = [{"name": name, "value": "x"} for name in names]
+        place.change("demo", {"podTemplate": {"env": env}})
+        wait_for(lambda n=names: said() == n, what=f"variables {names}")
+    edit([{"name": "THEIRS", "value": "stays"}, *live()])
+    wait_for(lambda: still(place, operator, "demo"), what="nothing is written any more")
+    edit(live()[::-1])
+    wait_for(lambda: said() == "CBA", what="the order is put back")
+    assert "THEIRS" in {one["name"] for one in live()}
+    wait_for(lambda: still(place, operator, "demo"), what="nothing is written any more")
+    assert "form differs" not in operator.log.read_text()
+
+
 def test_a_paused_store_is_reported_on_and_not_touched(place: Place) -> None:
     place.store("demo")
     place.ready("demo")

@@ -41,7 +41,7 @@ class CrashingApi(Api):
         self.before = before
         self.crashed = asyncio.Event()
 
-    async def _write(self, *arguments: Any) -> dict[str, Any]:
+    async def _write(self, *arguments: Any) -> bytes:
         last = self.left == 0
         self.left -= 1
         if self.crashed.is_set() or (last and self.before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from analect_operator.build import names
 from analect_operator.errors import ConfigurationError
 from analect_operator.metrics import Metrics
 from analect_operator.migrating import _older
+from analect_operator.objects import decoded
 from analect_operator.projection import live_digest, wanted_digest
 from analect_operator.queue import WorkQueue
 from analect_operator.settings import PREFIX, OperatorOptions
@@ -82,7 +84,8 @@ def test_what_is_due_sooner_comes_first() -> None:
 
 def live(manifest: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     entry = {"manager": "analect-operator", "operation": "Apply", "fieldsV1": fields}
-    return {**manifest, "metadata": {**manifest["metadata"], "managedFields": [entry]}}
+    told = {**manifest, "metadata": {**manifest["metadata"], "managedFields": [entry]}}
+    return decoded(json.dumps(told, separators=(",", ":")).encode())
 
 
 WANTED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 # CronJobs may have 52 characters, for the Jobs they make have eleven more.
 _LONGEST = 52
@@ -13,6 +14,7 @@ _SHARED = 40
 _LETTER = re.compile(r"[a-z]")
 
 
+@lru_cache(maxsize=512)  # a look at a store asks for the same thirty names twice and more
 def child(store: str, part: str) -> str:
     """Name of a part: ``STORE-PART``, and where that is too long or no name for a Service (a dot,
     a digit at the front), a shortened one with a digest of the whole.
