@@ -109,11 +109,11 @@ class Applier:
     ) -> None:
         ref = Ref.of(manifest)
         live = self._children.get(ref)
+        async with self._slots:
+            answer = await self._sent(manifest, ref, live, owner)
         if drifted:
             self._metrics.drift.labels(ref.kind).inc()
             log.info("mended", kind=ref.kind, namespace=ref.namespace, name=ref.name)
-        async with self._slots:
-            answer = await self._sent(manifest, ref, live, owner)
         child = self._children.applied(answer)
         if child.digest != plan.digests[ref]:
             # The server wrote it in another form; what it says now is what we said.

@@ -60,6 +60,7 @@ class Controller:
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _spaces: set[str] = field(init=False, default_factory=set)
     _workers: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _owed: set[Ref] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         loop, options = asyncio.get_running_loop(), self.options
@@ -68,7 +69,14 @@ class Controller:
         self.children = Children(self._child_changed)
         self.secrets = Secrets(self._secret_changed)
         ref = Ref(options.namespace, "Lease", options.lease)
-        self.lease = Lease(self.api, ref, options.identity, self.wall, self.metrics)
+        self.lease = Lease(
+            self.api,
+            ref,
+            options.identity,
+            self.wall,
+            self.metrics,
+            on_lead=self._settle_debts,
+        )
         self.api.guard(self.lease.remaining)
         reporter = Reporter(
             self.api, partial(self.observe, gone=False), options.identity, self.wall
@@ -83,6 +91,7 @@ class Controller:
             reporter=reporter,
             default_image=options.image,
             random_bytes=self.random_bytes,
+            leads=lambda: self.lease.leads,
         )
         self.policies = Policies(self.api, self.world, self.children, reporter)
         self.works = Works(
@@ -207,8 +216,11 @@ class Controller:
         self._spawn(informer.run())
 
     async def _work(self) -> None:
+        """Look at one after another, whether this replica leads or not: one that stands by looks as
+        the leader does, writes nothing, and keeps in mind what it would have written. So it has to
+        look at little when it takes over.
+        """
         while True:
-            await self.lease.leading()
             key = await self.queue.take()
             started = asyncio.get_running_loop().time()
             outcome = "done"
@@ -216,7 +228,11 @@ class Controller:
                 await self._look(key)
             except NotLeading:
                 outcome = "not_leading"
-                self.queue.failed(key)
+                self.queue.done(key)
+                if self.world.get(key) is not None:
+                    self._owed.add(key)
+                if self.lease.leads:
+                    self._settle_debts()
             except ApiError as error:
                 outcome = self._refused(key, error)
             except Exception:
@@ -226,8 +242,17 @@ class Controller:
                 log.exception("look failed", kind=key.kind, namespace=key.namespace, name=key.name)
             else:
                 self.queue.done(key)
+                self._owed.discard(key)
             self.metrics.reconciles.labels(key.kind, outcome).inc()
             self.metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
+            # A look that finds nothing to do waits for nobody, and there may be thousands.
+            await asyncio.sleep(0)
+
+    def _settle_debts(self) -> None:
+        """Look again at what was left to the leader."""
+        for key in self._owed:
+            self.queue.add(key)
+        self._owed.clear()
 
     def _refused(self, key: Ref, error: ApiError) -> str:
         if error.leaving:

@@ -28,16 +28,26 @@ class NotLeading(OperatorError):
 
 
 class Lease:
-    """An elector. ``wall`` gives microseconds since 1970."""
+    """An elector. ``wall`` gives microseconds since 1970; ``on_lead`` hears when this replica begins
+    to lead.
+    """
 
     def __init__(
-        self, api: Api, ref: Ref, identity: str, wall: Callable[[], int], metrics: Metrics
+        self,
+        api: Api,
+        ref: Ref,
+        identity: str,
+        wall: Callable[[], int],
+        metrics: Metrics,
+        *,
+        on_lead: Callable[[], None],
     ) -> None:
         self._api = api
         self._ref = ref
         self._identity = identity
         self._wall = wall
         self._metrics = metrics
+        self._on_lead = on_lead
         self._sure_until = 0.0
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = 0.0
@@ -76,12 +86,13 @@ class Lease:
     async def run(self) -> None:
         """Take the Lease when it is free, renew it, until cancelled."""
         while not self._given_up:
+            # Before it looks: what is told meanwhile is news.
+            self._news.clear()
             try:
                 await self._try()
             except ApiError as error:
                 log.debug("lease not renewed", code=error.code)
             self._metrics.leader.set(1 if self.leads else 0)
-            self._news.clear()
             try:
                 await asyncio.wait_for(self._news.wait(), _RENEW_SECONDS)
             except TimeoutError:
@@ -125,10 +136,12 @@ class Lease:
     def _got(self, asked: float) -> None:
         if self._given_up:
             return
-        if not self.leads:
-            log.info("leads", identity=self._identity)
+        began = not self.leads
         self._sure_until = asked + _SURE_SECONDS
         self._writable.set()
+        if began:
+            log.info("leads", identity=self._identity)
+            self._on_lead()
 
     def _manifest(self) -> dict[str, Any]:
         return {

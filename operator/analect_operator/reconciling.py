@@ -76,7 +76,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Looks at stores."""
+    """Looks at stores. ``leads`` says whether it is this replica that decides."""
 
     api: Api
     world: World
@@ -86,6 +86,7 @@ class Reconciler:
     reporter: Reporter
     default_image: str
     random_bytes: Callable[[int], bytes]
+    leads: Callable[[], bool]
     memories: dict[Ref, Memory] = field(default_factory=dict)
 
     async def reconcile(self, ref: Ref) -> None:
@@ -150,9 +151,11 @@ class Reconciler:
         return replace(site, secrets=digests)
 
     def _workers(self, meta: Body, spec: StoreSpec, memory: Memory) -> Mapping[str, int]:
-        """Numbers that the backlog decided, or, after a start of the operator, that there are."""
+        """Numbers that the backlog decided, or, after a start of the operator and while another one
+        decides, that there are.
+        """
         scaled = [one.name for one in spec.processors if one.autoscaling is not None]
-        found = dict(memory.workers)
+        found = dict(memory.workers) if self.leads() else {}
         probe = Site(meta["name"], meta["namespace"], meta["uid"], spec, "")
         for name in scaled:
             if name in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -30,6 +30,24 @@ _EXPECTED = frozenset(
         "WaitsForDatabase",
     }
 )
+
+
+def worth_telling(changed: Sequence[Mapping[str, Any]], *, first: bool) -> list[Mapping[str, Any]]:
+    """Those of the changes that make an Event: what `Ready` says already is not said twice, nor what
+    is well while `Ready` changes; ``first``: nothing was said of this resource before.
+    """
+    ready = next((one for one in changed if one["type"] == "Ready"), None)
+    if ready is None:
+        return [] if first else list(changed)
+    said = ready["message"]
+    return [ready] + [
+        one
+        for one in changed
+        if one["status"] == "False"
+        and not first
+        and one is not ready
+        and not said.startswith(f"{one['type']}=")
+    ]
 
 
 class Reporter:
@@ -73,9 +91,8 @@ class Reporter:
             }
         )
         self._written(answer)
-        for one in changes(before, after):
-            if before or one["type"] == "Ready":
-                await self._event(body, one)
+        for one in worth_telling(changes(before, after), first=not before):
+            await self._event(body, one)
         return True
 
     async def farewell(self, body: dict[str, Any], left: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.operators import EXTERNAL, Operators, Place, operators
+from tests.cluster.operators import EXTERNAL, Operators, Place, Running, operators
 from tests.cluster.plane import Plane, wait_for
 
 ENGINES = ("database", "queue", "search", "vectors", "graph")
@@ -78,9 +78,13 @@ def test_engines_in_words_and_workers_by_the_backlog(
     dispatcher = Dispatcher()
     scaled = {"name": "text", "autoscaling": {"min": 1, "max": 4, "targetBacklog": 10}}
     with answering(dispatcher) as address:
-        running = fleet.ready(
-            poll_seconds="0.1", namespaces=namespace, service_url=f"{address}/{{service}}"
-        )
+
+        def started() -> Running:
+            where = f"{address}/{{service}}"
+            return fleet.ready(poll_seconds="0.1", namespaces=namespace, service_url=where)
+
+        running = started()
+        wait_for(running.leads, what="it leads")
         place.store("demo", EXTERNAL | {"processors": [scaled]})
         idle = place.says("demo", "ProcessorsAvailable", "False", "NoWorkers")
         assert "nobody works on graph, vectors" in idle["message"]
@@ -103,6 +107,11 @@ def test_engines_in_words_and_workers_by_the_backlog(
 
         assert (place.get("analysisstores", "demo") or {})["status"]["schemaVersion"] == "0007"
         assert workers() == 1
+        second = started()
+        looks = "analect_operator_reconciles_total"
+        wait_for(
+            lambda: second.metric(looks, outcome="done"), what="the second has seen one worker"
+        )
         dispatcher.status["processors"] = {"text": {"entries": 35}}
         wait_for(lambda: workers() == 4, what="more workers at once")
         pods = wait_for(
@@ -111,13 +120,13 @@ def test_engines_in_words_and_workers_by_the_backlog(
         )
         dispatcher.status["busy"] = {"text": [pods[2]]}
         assert running.metric("analect_operator_store_backlog_entries", store="demo") == 35
-        # After a restart it goes on from the workers there are.
+        # Whoever takes over goes on from the workers there are.
         running.terminate()
-        fleet.ready(poll_seconds="0.1", namespaces=namespace, service_url=f"{address}/{{service}}")
         dispatcher.status["processors"] = {"text": {"entries": 3}}
         wait_for(lambda: workers() == 3, what="one less at a time")
         wait_for(lambda: workers() == 1, what="down to the least")
         left = [pods[2]]
         wait_for(lambda: pods_of(place, "worker-text") == left, what="the busy one is left")
+        assert second.leads()
     secret = place.get("secrets", "demo-generated") or {}
     assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}

@@ -40,6 +40,9 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(fleet: Operators, plac
     assert not second.leads()
     place.store("demo")
     place.ready("demo")
+    looks = "analect_operator_reconciles_total"
+    wait_for(lambda: second.metric(looks, outcome="done"), what="the second has looked, too")
+    assert second.writes() == 0
     first.process.terminate()
     wait_for(second.leads, what="the second leads")
     # Given up, and not run out. How long it takes, `make bench-operator` says.

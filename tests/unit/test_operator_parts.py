@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from analect_operator import settings
 from analect_operator.build import names
+from analect_operator.conditions import Verdict, merged, no, yes
 from analect_operator.errors import ConfigurationError
 from analect_operator.metrics import Metrics
 from analect_operator.migrating import _older
 from analect_operator.objects import decoded
 from analect_operator.projection import live_digest, wanted_digest
 from analect_operator.queue import WorkQueue
+from analect_operator.reporting import worth_telling
 from analect_operator.settings import PREFIX, OperatorOptions
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "operator.md"
@@ -223,3 +225,18 @@ def test_options_come_from_the_environment() -> None:
     assert options.namespaces == ("a", "b")
     assert options.namespace == "a"
     assert options.port == 9000
+
+
+def test_an_event_tells_nothing_that_another_one_does() -> None:
+    def told(*verdicts: Verdict, first: bool = False) -> list[str]:
+        changed = merged((), verdicts, 1, "now")
+        return [one["type"] for one in worth_telling(changed, first=first)]
+
+    unready = no("Ready", "NotReady", "SearchReady=False: it refused the password")
+    search = no("SearchReady", "NotReady", "it refused the password")
+    assert told(unready, search, yes("QueueReady", "Answers")) == ["Ready"]
+    assert told(unready, search, no("GraphReady", "NotReady", "away")) == ["Ready", "GraphReady"]
+    assert told(yes("Ready", "AllAvailable"), yes("SearchReady", "Answers")) == ["Ready"]
+    assert told(yes("SearchReady", "Answers"), search) == ["SearchReady", "SearchReady"]
+    assert told(unready, no("GraphReady", "NotReady", "away"), first=True) == ["Ready"]
+    assert told(yes("Accepted", "Governs"), first=True) == []
