@@ -155,6 +155,7 @@ class Plane:
         }
         self._api: Api | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._launched: dict[str, tuple[str, ...]] = {}
 
     @property
     def server(self) -> str:
@@ -230,6 +231,17 @@ class Plane:
         )
         wait_for(self._ready, what="the API server is ready")
 
+    def restart_api_server(self) -> None:
+        """Killed and started again; and those that stand on it, which would wait up to a minute
+        before they ask it again: twice as long after every failure.
+        """
+        self.kill("apiserver")
+        self.start_api_server()
+        for name in ("controller-manager", "scheduler", "kwok"):
+            if name in self._running:
+                self.kill(name)
+                self.launch(name, *self._launched[name])
+
     def write_kubeconfig(self, path: Path, token: str) -> None:
         path.write_text(
             yaml.safe_dump(
@@ -254,6 +266,7 @@ class Plane:
         path.chmod(0o600)
 
     def launch(self, name: str, *arguments: str) -> None:
+        self._launched[name] = arguments
         with (self.folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [self.binary, name, *arguments],

@@ -82,8 +82,7 @@ def test_the_api_server_goes_and_comes_back(fleet: Operators, place: Place, plan
     running = fleet.ready()
     place.store("demo")
     place.ready("demo")
-    plane.kill("apiserver")
-    plane.start_api_server()
+    plane.restart_api_server()
     place.plane.api.delete(place.path("deployments", "demo-query"))
     wait_for(lambda: replicas(place) == 2, what="a child deleted meanwhile is made again")
     assert running.process.poll() is None
@@ -117,8 +116,7 @@ def test_compaction(fleet: Operators, place: Place, plane: Plane) -> None:
     plane.pause("apiserver")
     etcd("/v3/kv/compaction", {"revision": revision, "physical": True})
     plane.resume("apiserver")
-    plane.kill("apiserver")
-    plane.start_api_server()
+    plane.restart_api_server()
     place.change("demo", {"query": {"replicas": 4}})
     wait_for(lambda: replicas(place) == 4, what="it goes on")
     assert running.process.poll() is None
