@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
+from typing import Annotated
+
+import typer
+
 from analect.cli import (
     backing,
     erasing,
@@ -17,7 +22,7 @@ from analect.cli import (
     serving,
     upkeep,
 )
-from analect.cli.session import group_of
+from analect.cli.session import group_of, overview
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 try again later, 4 it will not work "
@@ -32,6 +37,18 @@ app = group_of(
     rich_markup_mode=None,  # drawn help costs a third of a second at every start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _whole(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the release and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"analect {version_of('analect')}")
+        raise typer.Exit
+    overview(context)
+
 
 for group in (
     serving,

@@ -108,14 +108,15 @@ class Session:
 
 def group_of(help_text: str, **more: Any) -> typer.Typer:
     """A group of commands; asked for without one of them it shows what there is, and exits 0."""
-
-    def overview(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            typer.echo(context.get_help())
-
     group = typer.Typer(help=help_text, invoke_without_command=True, **more)
     group.callback()(overview)
     return group
+
+
+def overview(context: typer.Context) -> None:
+    """Show a group's help where none of its commands was asked for."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def command(

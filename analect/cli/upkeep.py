@@ -81,9 +81,9 @@ def verify(
         IndexName | None,
         typer.Argument(metavar="[INDEX]", help="text, vectors or graph; all unless said."),
     ] = None,
-    chosen: Annotated[
-        IndexName | None, typer.Option("--index", help="The same, as an option.")
-    ] = None,
+    _indexes: Annotated[
+        bool, typer.Option("--index", help="May stand before the name, or alone: all of them.")
+    ] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs.")] = False,
 ) -> None:
     """Compare the indexes with the truth.
@@ -91,7 +91,6 @@ def verify(
     Exit code 4 when they differ and are not mended.
     """
     need_store(session, "verify")
-    index = index or chosen
     with session.service() as service:
         names = [index] if index else service.status()["indexes"].keys()
         reports = [service.verify(name, repair=repair) for name in names]

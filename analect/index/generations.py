@@ -23,7 +23,7 @@ from typing import Generic, Protocol, TypeVar
 from analect.index.progress import Progress
 from analect.index.sqlite_file import translated
 from analect.model.errors import ConfigurationError, Corrupt, EngineUnavailable
-from analect.model.ids import RecordId
+from analect.model.ids import RecordId, is_record_id
 
 
 class IndexFile(Protocol):
@@ -153,7 +153,7 @@ class Generations(Generic[F]):
                     self._marker.unlink()
             finally:
                 os.close(descriptor)
-        if number != self._current():  # nor has its builder just finished
+        if not self._points_to(number):  # nor has its builder just finished
             self._drop(number)
         return True
 
@@ -170,7 +170,7 @@ class Generations(Generic[F]):
     def _taken_up(self, marker: int) -> int | None:
         """The generation that a dead builder left, opened, if it can be gone on with."""
         number = _number_in(marker)
-        if number is None or number == self._current() or not self._can_go_on(number):
+        if number is None or self._points_to(number) or not self._can_go_on(number):
             return None
         try:
             with self._lock:
@@ -195,7 +195,8 @@ class Generations(Generic[F]):
                 draft.write_text(record_id or "")
                 draft.replace(path)
 
-        return Progress(note, RecordId(path.read_text()) if path.exists() else None)
+        reached = path.read_text("ascii", "replace") if path.exists() else ""
+        return Progress(note, RecordId(reached) if is_record_id(reached) else None)
 
     def _can_go_on(self, number: int) -> bool:
         try:
@@ -229,7 +230,7 @@ class Generations(Generic[F]):
             mark = (state.st_ino, state.st_mtime_ns)
             if self._seen is not None and self._seen[0] == mark:
                 return self._seen[1]
-            text = self._pointer.read_text()
+            text = self._pointer.read_text("ascii", "replace")
         if not text.isdecimal():
             raise Corrupt(f"{self._pointer.name} is damaged: run `analect rebuild {self._name}`")
         number = int(text)
@@ -238,7 +239,10 @@ class Generations(Generic[F]):
         return number
 
     def _points_to(self, number: int) -> bool:
-        return self._pointer.exists() and self._pointer.read_text() == str(number)
+        try:
+            return self._pointer.read_text("ascii", "replace") == str(number)
+        except FileNotFoundError:
+            return False
 
     def _switch(self, number: int, *, first: bool = False) -> None:
         """Write the pointer in one step; ``first``: unless there is one already."""
@@ -287,7 +291,7 @@ class Generations(Generic[F]):
                     self._marker.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
-            if number is not None and number != self._current():
+            if number is not None and not self._points_to(number):
                 self._drop(number)
             return None
 

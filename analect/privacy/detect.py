@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import re2
 
 from analect.model.errors import ConfigurationError
-from analect.privacy.detectors.matching import Found, Rule, pattern_set
+from analect.privacy.detectors.matching import Found, Rule, pattern, pattern_set
 from analect.privacy.escapes import TRIGGER as ESCAPED
 from analect.privacy.escapes import unescape
 from analect.privacy.patterns import KINDS, RULES
@@ -182,12 +182,14 @@ def _source(entry: str, field: str) -> str:
     if len(entry) > 2 and entry[0] == entry[-1] == "/":
         source = entry[1:-1]
         try:
-            re2.compile(source.encode())
+            pattern(source)
         except re2.error as error:
-            raise ConfigurationError("an entry is no RE2 pattern", field=field) from error
+            raise ConfigurationError(
+                f"{field} has an entry between slashes that is no RE2 pattern", field=field
+            ) from error
         return f"(?:{source})"
     if not entry:
-        raise ConfigurationError("an entry is empty", field=field)
+        raise ConfigurationError(f"{field} has an empty entry: take it out", field=field)
     left = r"\b" if entry[0].isascii() and entry[0].isalnum() else ""
     right = r"\b" if entry[-1].isascii() and entry[-1].isalnum() else ""
     return f"(?i:{left}{re2.escape(entry)}{right})"

@@ -188,7 +188,8 @@ def _text(said: dict[str, Any], name: str) -> str | None:
 
 
 def _conflict(request: Request, error: Conflict) -> Conflict:
-    """Another answer for who used the headers than for who used the parameter."""
-    if "if-match" in request.headers or "if-none-match" in request.headers:
-        return PreconditionFailed(str(error), field=error.field)
-    return error
+    """Another answer for who used the headers than for who used the parameter, whose name it says."""
+    for header in ("If-Match", "If-None-Match"):
+        if header in request.headers:
+            return PreconditionFailed(str(error), field=header)
+    return Conflict(str(error), field="version")

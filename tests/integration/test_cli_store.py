@@ -232,6 +232,8 @@ def test_indexes_are_verified_mended_and_rebuilt(place):
     assert [report["index"] for report in place.json("verify")["items"]] == [
         "text", "vectors", "graph",
     ]  # fmt: skip
+    assert len(place.json("verify", "--index")["items"]) == 3
+    assert len(place.json("verify", "--index", "text")["items"]) == 1
     assert place.json("verify", "text", "--repair")["items"][0]["missing"] == 0
     assert place.json("rebuild", "text") == {"index": "text", "records": 4}
     assert place.json("search", "warehouse")["items"]

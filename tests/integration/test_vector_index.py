@@ -109,8 +109,10 @@ def test_a_missing_file_is_found_and_mended_by_a_rebuild(tmp_path, suffix):
         assert index.count() == 3
 
 
-def test_a_damaged_pointer_is_said_and_mended(tmp_path):
-    (tmp_path / "vectors.current").write_bytes(b"\x00what")
+@pytest.mark.parametrize("damage", [b"\x00what", b"\xfe\xff\x80", b""])
+def test_a_damaged_pointer_is_said_and_mended(tmp_path, damage):
+    (tmp_path / "vectors.current").write_bytes(damage)
+    (tmp_path / "vectors.building").write_bytes(b"7")
     with closing(opener(tmp_path)()) as index:
         with pytest.raises(Corrupt):
             index.count()

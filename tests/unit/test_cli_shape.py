@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ def test_a_group_alone_shows_what_there_is(words):
     assert "Usage: " in result.stdout
     assert "Commands:" in result.stdout
     assert CliRunner().invoke(app, [*words.split(), "no-such-command"]).exit_code == 2
+
+
+def test_it_says_its_version():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"analect {version('analect')}\n")
 
 
 @pytest.mark.parametrize("words", ALL)

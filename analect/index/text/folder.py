@@ -23,7 +23,7 @@ import structlog
 
 from analect.index.progress import Progress
 from analect.model.errors import Conflict, Corrupt, EngineUnavailable
-from analect.model.ids import RecordId
+from analect.model.ids import RecordId, is_record_id
 
 log = structlog.get_logger(__name__)
 
@@ -215,10 +215,10 @@ class Folder:
 
     def _noted(self, name: str) -> tuple[str, RecordId | None]:
         try:
-            boot, place = self._reached(name).read_text().split()
+            boot, _, place = self._reached(name).read_text("ascii", "replace").partition(" ")
         except FileNotFoundError:
             return "", None
-        return boot, RecordId(place)
+        return boot, RecordId(place) if is_record_id(place) else None
 
     def _reached(self, name: str) -> Path:
         return self.path / f"{name}.reached"
