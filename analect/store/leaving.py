@@ -4,19 +4,18 @@ wait for longer than a moment. Whole months: :mod:`analect.store.dropping`.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 
 from analect.model.ids import RecordId, id_floor, month_bounds, month_of
 from analect.store.choosing import Choice, Ownership
+from analect.store.columnar import Columns, read_columns, snapshot
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.erasure import chunks
-from analect.store.rows import COLUMNS, bound_id, driver_id
+from analect.store.rows import bound_id, driver_id
 
 READ_AT_ONCE = 8192
 
@@ -40,26 +39,33 @@ def leaving_rows(
     limit: int | None,
     *,
     light: bool = False,
-) -> Iterator[Sequence[Any]]:
-    """The next ``limit`` rows behind ``after``, in the order of ids, as batches of
-    :data:`analect.store.rows.COLUMNS` with ids as bytes or text; ``light``: without payloads.
+) -> Iterator[Columns]:
+    """The next ``limit`` rows behind ``after``, in the order of ids, at most
+    :data:`READ_AT_ONCE` together; ``light``: without payloads.
     """
-    left = limit
+    left, engine = limit, snapshot(engine)
     while left is None or left > 0:
         count = READ_AT_ONCE if left is None else min(left, READ_AT_ONCE)
         with read_transaction(engine) as connection:
-            columns = _light(connection) if light else ""
-            rows = _rows(connection, leaving, after, count, columns)
-        if not rows:
+            ownership = Ownership(connection, leaving.rules, leaving.holds)
+            source, values = _source(connection, ownership, leaving, after)
+            rows = read_columns(connection, ownership, source, values, count, light=light)
+        if not rows.count:
             return
         yield rows
-        left = None if left is None else left - len(rows)
-        after = driver_id(rows[-1][0])
+        left = None if left is None else left - rows.count
+        after = rows.last
 
 
 def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[RecordId]:
     """The first ``limit`` ids."""
-    return [driver_id(row[0]) for row in _rows(connection, leaving, None, limit, "r.id")]
+    ownership = Ownership(connection, leaving.rules, leaving.holds)
+    source, values = _source(connection, ownership, leaving, None)
+    statement = f"SELECT r.id {source} LIMIT :limit"
+    found = connection.execute(
+        ownership.bind(statement), {**ownership.used(statement), **values, "limit": limit}
+    )
+    return [driver_id(row[0]) for row in found]
 
 
 def load_ids(connection: Connection, ids: Sequence[RecordId]) -> list[RecordId]:
@@ -89,34 +95,35 @@ def hot_months(engine: Engine) -> list[str]:
             low = id_floor(month_bounds(months[-1])[1])
 
 
-def load_rows(connection: Connection, ids: Sequence[RecordId]) -> Sequence[Any]:
-    """Rows of :data:`analect.store.rows.COLUMNS`, their payloads left out, by id."""
-    found: list[Any] = []
+def load_rows(connection: Connection, ids: Sequence[RecordId]) -> Iterator[Columns]:
+    """Rows by id, their payloads left out."""
     for part in chunks(ids):
-        marks = ", ".join(f":i{number}" for number in range(len(part)))
         values = {f"i{number}": bound_id(connection, one) for number, one in enumerate(part)}
-        statement = f"SELECT {_light(connection)} FROM records AS r WHERE r.id IN ({marks})"
-        found += connection.execute(text(statement), values).fetchall()
-    return found
+        marks = ", ".join(f":{name}" for name in values)
+        source = f"FROM records AS r WHERE r.id IN ({marks}) ORDER BY r.id"
+        everyone = Ownership(connection, [], [])
+        yield read_columns(connection, everyone, source, values, len(part), light=True)
 
 
-def month_batches(engine: Engine, month: str) -> Iterator[Sequence[Any]]:
+def month_batches(engine: Engine, month: str) -> Iterator[Columns]:
     """All hot rows of a month, their payloads left out, some thousand at a time."""
     low, high = _span(month)
     after: RecordId | None = None
+    engine = snapshot(engine)
     while True:
         with read_transaction(engine) as connection:
-            statement = (
-                f"SELECT {_light(connection)} FROM records AS r WHERE r.id < :high"
-                f" AND r.id {'>' if after else '>='} :low ORDER BY r.id LIMIT {READ_AT_ONCE}"
-            )
             edges = {"low": after or low, "high": high}
             values = {name: bound_id(connection, edge) for name, edge in edges.items()}
-            rows = connection.execute(text(statement), values).fetchall()
-        if not rows:
+            source = (
+                f"FROM records AS r WHERE r.id {'>' if after else '>='} :low AND r.id < :high"
+                " ORDER BY r.id"
+            )
+            everyone = Ownership(connection, [], [])
+            rows = read_columns(connection, everyone, source, values, READ_AT_ONCE, light=True)
+        if not rows.count:
             return
         yield rows
-        after = driver_id(rows[-1][0])
+        after = rows.last
 
 
 def remove_copied(engine: Engine, ids: Sequence[RecordId], step: Callable[[str], None]) -> int:
@@ -153,54 +160,22 @@ def remove_rows(connection: Connection, ids: Sequence[RecordId]) -> int:
     ).rowcount
 
 
-def _rows(
-    connection: Connection, leaving: Leaving, after: RecordId | None, limit: int, columns: str = ""
-) -> Sequence[Any]:
-    ownership = Ownership(connection, leaving.rules, leaving.holds)
-    if not columns:
-        as_text = "CAST(r.id AS text)" if is_postgres(connection) else "r.id"
-        columns = ", ".join([as_text, *(f"r.{name}" for name in COLUMNS[1:])])
+def _source(
+    connection: Connection, ownership: Ownership, leaving: Leaving, after: RecordId | None
+) -> tuple[str, dict[str, Any]]:
+    """What leaves behind ``after``, in the order of ids: what follows FROM, and its values."""
     low, high = _span(leaving.month)
-    statement = (
-        f"SELECT {columns} FROM records AS r WHERE r.kind = :kind"
-        f" AND r.id {'>' if after else '>='} :low AND r.id < :high AND {ownership.sql} = :owner"
-        " ORDER BY r.id LIMIT :limit"
+    source = (
+        f"FROM records AS r WHERE r.kind = :kind AND r.id {'>' if after else '>='} :low"
+        f" AND r.id < :high AND {ownership.sql} = :owner ORDER BY r.id"
     )
-    values = ownership.used(statement) | {
+    values = {
         "kind": leaving.kind,
         "low": bound_id(connection, after or low),
         "high": bound_id(connection, min(high, leaving.before)),
         "owner": leaving.owner,
-        "limit": limit,
     }
-    if is_postgres(connection):
-        # Payloads come as they are instead of spelled in hexadecimal, numbers unwritten.
-        event.listen(connection, "before_cursor_execute", _ask_for_binary)
-    result: Any = connection.execute(ownership.bind(statement), values)
-    # The driver's own rows: columns made from SQLAlchemy's took 40% more CPU.
-    with _uncollected():
-        rows: Sequence[Any] = result.cursor.fetchall()
-    result.close()
-    return rows
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles within the block: thousands of rows are none, and would have Python go
-    through all that it knows again and again.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _ask_for_binary(_connection: Connection, cursor: Any, *_: Any) -> None:
-    cursor.format = 1  # psycopg.pq.Format.BINARY
+    return source, values
 
 
 def _such(
@@ -211,12 +186,6 @@ def _such(
     statement = f"SELECT r.id FROM records AS r WHERE r.id IN ({marks}) AND {condition}"
     found = connection.execute(ownership.bind(statement), values | ownership.used(statement))
     return [driver_id(row[0]) for row in found]
-
-
-def _light(connection: Connection) -> str:
-    as_text = "CAST(r.id AS text)" if is_postgres(connection) else "r.id"
-    rest = ("NULL AS payload" if name == "payload" else f"r.{name}" for name in COLUMNS[1:])
-    return ", ".join([as_text, *rest])
 
 
 def _span(month: str) -> tuple[RecordId, RecordId]:

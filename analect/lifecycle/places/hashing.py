@@ -6,7 +6,7 @@ import hashlib
 
 from analect.lifecycle.places.place import Place
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 22
 
 
 def hash_of(place: Place, name: str) -> tuple[int, str]:

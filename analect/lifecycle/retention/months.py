@@ -11,8 +11,8 @@ from analect.index.protocols import Monthly
 from analect.model.errors import AnalectError
 from analect.model.ids import Clock, RecordId
 from analect.store.deferred import forget_month, release
+from analect.store.erasure import split_ids
 from analect.store.leaving import month_batches
-from analect.store.rows import driver_id
 from analect.store.tier_files import TierFiles
 
 log = structlog.get_logger(__name__)
@@ -80,4 +80,4 @@ class Months:
 
     def _batches(self, month: str) -> Iterable[list[RecordId]]:
         for rows in month_batches(self._engine, month):
-            yield [driver_id(row[0]) for row in rows]
+            yield split_ids(rows.ids)

@@ -32,8 +32,8 @@ class Summaries:
 
     def leave(self, connection: Connection, ids: Sequence[RecordId]) -> None:
         """Count hot rows that are deleted in this transaction."""
-        table = table_of(load_rows(connection, ids))
-        self._aggregates.add_left(connection, figures_of(table))
+        rows = pa.concat_tables([table_of(some) for some in load_rows(connection, ids)])
+        self._aggregates.add_left(connection, figures_of(rows))
 
     def leave_counted(self, connection: Connection, figures: dict[Any, Figures]) -> None:
         """The same of what was counted already."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from analect.model.record import NUMBER_FIELDS, TEXT_FIELDS, Record
+from analect.store.columnar import ID_BYTES, Columns
 from analect.store.rows import COLUMNS, StoredRecord, payload_state
 
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -56,12 +57,16 @@ _make_record: Callable[..., Record] = Record
 _IDENTIFYING = ("subject", "session_id", "external_id")
 
 
-def table_of(rows: Sequence[Sequence[Any]]) -> Any:
-    """Rows of :data:`COLUMNS` as SQLite or Postgres gives them (ids as bytes or text)."""
-    if not rows:
+def table_of(columns: Columns) -> Any:
+    """What was read together."""
+    if not columns.count:
         return SCHEMA.empty_table()
-    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    return pa.table([_array(name, columns[name]) for name in COLUMNS], schema=SCHEMA)
+    arrays = {name: _array(name, values) for name, values in columns.values.items()}
+    arrays["id"] = _ids(columns.ids)
+    arrays["payload"] = _payloads(columns)
+    hashes = [None, pa.py_buffer(columns.content_hashes)]
+    arrays["content_hash"] = pa.Array.from_buffers(pa.binary(16), columns.count, hashes)
+    return pa.table([arrays[name] for name in COLUMNS], schema=SCHEMA)
 
 
 def anonymised(table: Any, level: str) -> Any:
@@ -108,8 +113,6 @@ def _values(name: str, column: Any) -> list[Any]:
 
 def _array(name: str, values: Sequence[Any]) -> Any:
     kind = SCHEMA.field(name).type
-    if name == "id":
-        return _ids(values)
     if kind == _MOMENT:
         return pa.array(values, pa.int64()).cast(kind)
     if name == "success":
@@ -121,16 +124,24 @@ def _array(name: str, values: Sequence[Any]) -> Any:
     return pa.array(values, kind)
 
 
-def _ids(values: Sequence[bytes | str]) -> Any:
-    """Ids as text; those that are bytes are all spelled at once."""
-    if not isinstance(values[0], bytes):
-        return pa.array(values, pa.string())
-    digits = np.frombuffer(b"".join(cast("Sequence[bytes]", values)).hex().encode(), np.uint8)
-    spelled = np.full((len(values), 36), ord("-"), np.uint8)
+def _ids(raw: bytes) -> Any:
+    """Ids as text, all spelled at once."""
+    count = len(raw) // ID_BYTES
+    digits = np.frombuffer(raw.hex().encode(), np.uint8)
+    spelled = np.full((count, 36), ord("-"), np.uint8)
     spelled[:, _DIGITS] = digits.reshape(-1, 32)
-    offsets = np.arange(0, 36 * len(values) + 1, 36, dtype=np.int32)
-    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(spelled.tobytes())]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+    offsets = np.arange(0, 36 * count + 1, 36, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(spelled)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
+
+
+def _payloads(columns: Columns) -> Any:
+    """The bytes as they came: a payload is where the one before it ends."""
+    sizes = pa.array(columns.sizes, pa.int32())
+    offsets = np.zeros(columns.count + 1, np.int32)
+    np.cumsum(sizes.fill_null(0), out=offsets[1:])
+    buffers = [sizes.buffers()[0], pa.py_buffer(offsets), pa.py_buffer(columns.payloads)]
+    return pa.Array.from_buffers(pa.binary(), columns.count, buffers)
 
 
 def _from_json(values: Sequence[str | None], make: Callable[[Sequence[Any]], Any]) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from analect.lifecycle.tiers.ahead import ahead
 from analect.lifecycle.tiers.cold import COLD, verify_cold, write_cold
 from analect.lifecycle.tiers.columns import SCHEMA, anonymised, table_of
 from analect.lifecycle.tiers.part import (
+    MOST_BYTES,
     MOST_ROWS,
     WARM,
     Written,
@@ -38,7 +39,7 @@ from analect.store.backup_references import BackupReferences
 from analect.store.dropping import IdSum, drop_month, month_rows, reattach
 from analect.store.engine import write_transaction
 from analect.store.erasure import one_eraser
-from analect.store.leaving import READ_AT_ONCE, Leaving, leaving_rows, remove_copied
+from analect.store.leaving import Leaving, leaving_rows, remove_copied
 from analect.store.purging import unindex
 from analect.store.tier_files import (
     LIVE,
@@ -240,8 +241,8 @@ class Mover:
     def _leaving(
         self, leaving: Leaving, after: RecordId | None, limit: int, anonymise: str
     ) -> Generator[Any]:
-        """Hot rows as tables of :data:`READ_AT_ONCE`. The database gets rows ready while others
-        become columns, and these wait while a file is written and read back.
+        """Hot rows as tables. The database gets rows ready while others become columns, and these
+        wait while a file is written and read back.
         """
         read = leaving_rows(self._engine, leaving, after, limit)
         with closing(ahead(read, 1)) as rows:
@@ -255,8 +256,7 @@ class Mover:
         """Let hot rows stand in files."""
         for first in tables:
             self._step("rows read")
-            of_file = chain([first], islice(tables, MOST_ROWS // READ_AT_ONCE - 1))
-            file = self._keep(of_file, leaving, indexed=indexed)
+            file = self._keep(_of_one_file(first, tables), leaving, indexed=indexed)
             if file is not None:
                 moved.files.append(file.name)
                 moved.bytes += file.bytes
@@ -368,6 +368,16 @@ class Mover:
                         if f"{folder}/{end}" not in known:
                             self._place.delete(f"{folder}/{end}")
                             log.warning("an unfinished file was deleted", tier=tier)
+
+
+def _of_one_file(first: Any, tables: Iterator[Any]) -> Iterator[Any]:
+    """Tables until they are a file."""
+    rows = size = 0
+    for table in chain([first], tables):
+        yield table
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= MOST_ROWS or size >= MOST_BYTES:
+            return
 
 
 def together(tables: Iterable[Any]) -> Any:

@@ -27,7 +27,10 @@ from analect.store.tier_files import kind_of
 ROW_GROUP = 4096
 """Rows. To read one record, the row group around it is read."""
 MOST_ROWS = 131_072
-"""Rows of a file, which is held in memory until it was read back."""
+MOST_BYTES = 256 * 1024 * 1024
+"""Of a file, which is held in memory until it was read back: it ends after either."""
+WRITTEN_AT_ONCE = 4 * 1024 * 1024
+"""Bytes."""
 WARM = "warm"
 
 FILE_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("kind"))
@@ -94,7 +97,9 @@ def write_part(place: Place, name: str, tables: Iterable[Any]) -> Written:
     groups = []
     with place.create(name) as stream:
         sink = Sink(stream)
-        with _writer(sink) as writer:
+        # Every call of Python waits for its lock, which those have who get the next rows ready.
+        buffered = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), WRITTEN_AT_ONCE)
+        with buffered, _writer(buffered) as writer:
             for group in full_groups(tables):
                 groups.append(group.drop_columns("kind"))
                 writer.write_table(groups[-1], row_group_size=ROW_GROUP)
