@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from analect.model.ids import RecordId
 from analect.store.changes import note_month
 from analect.store.engine import is_postgres, read_transaction, translating, write_transaction
+from analect.store.journal import journal_place, months_since
 from analect.store.partitions import (
     PARTITIONED,
     attach,
@@ -70,20 +71,32 @@ def drop_month(
     month: str,
     expected: IdSum,
     step: Callable[[str], None],
-    within: Callable[[Connection, str], bool] = lambda _connection, _table: True,
+    *,
+    within: Callable[[Connection], bool] = lambda _connection: True,
+    ahead: Callable[[], None] = lambda: None,
 ) -> bool:
     """Detach a month and drop it, if it holds exactly the records of ``expected`` and ``within``,
-    called in the transaction that drops it with the name of its table, agrees; else it is attached
-    again and stays, and what ``within`` did is undone.
+    called in the transaction that drops it, agrees; else it stays or is attached again, and what
+    ``within`` did is undone.
+
+    It is compared, and ``ahead`` called, while everybody still sees it. What came or went since
+    is in the journal, for who writes a record writes it there in the same transaction, and who
+    had begun is waited for when the month is detached.
     """
     tables = {table: partition_name(table, month) for table in PARTITIONED}
+    with read_transaction(engine) as connection:
+        place = journal_place(connection)
+        if not _holds(connection, tables["records"], expected):
+            return False
+    ahead()
+    step("month compared")
     for table, name in tables.items():
         _detach(engine, table, name)
         step("month detached")
     with write_transaction(engine) as connection:
         inner = connection.begin_nested()
-        whole = tables["records"]
-        fits = _holds(connection, whole, expected) and within(connection, whole)
+        fits = month not in months_since(connection, place, ("put", "delete"))
+        fits = fits and within(connection)
         if fits:
             # Nobody waits for what was done until here. A late record may have put the month back.
             one_at_months(connection)

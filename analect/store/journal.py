@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sqlalchemy import BigInteger, Connection, Text, cast, func, select
@@ -25,16 +25,22 @@ def journal_place(connection: Connection) -> int:
 
 def stored_since(connection: Connection, place: int) -> Iterator[bytes]:
     """The ids, 16 bytes each, of every commit that stored records since a place."""
-    order = commits.c.txid if is_postgres(connection) else commits.c.seq
-    wanted = select(commits.c.ids).where(order >= place, commits.c.operation == "put")
-    return map(bytes, connection.execute(wanted).scalars())
+    return _since(connection, place, "put")
 
 
-def months_since(connection: Connection, place: int) -> set[str]:
-    """The months of which records were stored since a place."""
+def months_since(
+    connection: Connection, place: int, operations: Sequence[str] = ("put",)
+) -> set[str]:
+    """The months of which records were stored since a place (or deleted as well)."""
     months: set[str] = set()
-    for ids in stored_since(connection, place):
+    for ids in _since(connection, place, *operations):
         raw = np.frombuffer(ids, np.uint8).reshape(-1, 16)[:, :6].astype(np.int64)
         millis = raw @ (256 ** np.arange(5, -1, -1, dtype=np.int64))
         months |= {str(one) for one in np.unique(millis.astype("M8[ms]").astype("M8[M]"))}
     return months
+
+
+def _since(connection: Connection, place: int, *operations: str) -> Iterator[bytes]:
+    order = commits.c.txid if is_postgres(connection) else commits.c.seq
+    wanted = select(commits.c.ids).where(order >= place, commits.c.operation.in_(operations))
+    return map(bytes, connection.execute(wanted).scalars())

@@ -11,22 +11,13 @@ from analect.model.ids import Micros, RecordId, id_bytes
 from analect.store.choosing import Choice
 from analect.store.deferred import deletion_entry
 from analect.store.engine import read_transaction, write_transaction
-from analect.store.erasure import chunks, journal_deletions, queue_deletions
+from analect.store.erasure import chunks, journal_deletions
 from analect.store.holds import Hold, standing_holds
 from analect.store.leaving import Leaving, held_ids, leaving_ids, load_ids, remove_rows
 from analect.store.tables import annotation_rows, content_hashes, outbox
 
 PURGED_AT_ONCE = 500
 _JOURNALED_AT_ONCE = 5000
-_JOURNAL_MONTH = """
-WITH parts AS (
- SELECT id, (row_number() OVER (ORDER BY id) - 1) / CAST(:at_once AS bigint) AS part FROM {table}
-)
-INSERT INTO commits (txid, operation, ids, committed_at)
-SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint), 'delete',
- string_agg(uuid_send(id), CAST('' AS bytea) ORDER BY id), :now
-FROM parts GROUP BY part ORDER BY part RETURNING seq
-"""
 
 
 def purge_hot(
@@ -151,20 +142,3 @@ def purge_filed(
     for start in range(0, len(ids), _JOURNALED_AT_ONCE):
         part = ids[start : start + _JOURNALED_AT_ONCE]
         journal_deletions(connection, part, processors, now, later)
-
-
-def purge_month(
-    connection: Connection,
-    table: str,
-    processors: Sequence[str],
-    now: Micros,
-    later: Collection[str] = (),
-) -> None:
-    """What belongs to the records of a month's ``table`` on Postgres, which go for good with it."""
-    for beside in ("annotations", "content_hashes"):
-        connection.exec_driver_sql(
-            f"DELETE FROM {beside} b USING {table} r WHERE b.record_id = r.id"
-        )
-    values = {"now": now, "at_once": _JOURNALED_AT_ONCE}
-    seqs = connection.execute(text(_JOURNAL_MONTH.format(table=table)), values).scalars().all()
-    queue_deletions(connection, seqs, processors, now, later)

@@ -105,7 +105,7 @@ def test_killed_at_every_point(service: AnalysisService, settings):
             victim.stdin.write("\n")
             victim.stdin.flush()
     assert victim.returncode == 0
-    whole = {"month counted", "month detached", "month dropped"}
+    whole = {"month counted", "month compared", "month detached", "month dropped"}
     expected = POINTS | (whole if "postgres" in url else set())
     assert set(points) - {None} == expected
     found = shown(service)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from analect.lifecycle.retention.plan import Line
 from analect.lifecycle.retention.rules import Rules
 from analect.lifecycle.retention.summaries import Summaries
-from analect.lifecycle.tiers.ahead import ahead
+from analect.lifecycle.tiers.ahead import ahead as made_ahead
 from analect.lifecycle.tiers.columns import table_of
 from analect.lifecycle.tiers.moving import Step, together
 from analect.lifecycle.tiers.summing import Figures, Key, count
@@ -26,7 +26,8 @@ from analect.model.ids import Clock, Micros
 from analect.store.dropping import IdSum, drop_month, month_rows
 from analect.store.holds import Holds
 from analect.store.leaving import Leaving, leaving_rows
-from analect.store.purging import purge_month, same_holds
+from analect.store.purged_months import forget_ahead, journal_ahead, purge_month
+from analect.store.purging import same_holds
 from analect.store.reports import keep_report
 
 _COUNTED_AT_ONCE = 8
@@ -80,19 +81,27 @@ class WholeMonths:
             return False
         self._step("month counted")
 
-        def within(connection: Connection, table: str) -> bool:
+        def within(connection: Connection) -> bool:
             now = self._clock()
-            purge_month(connection, table, self._processors, now, self._later)
+            purge_month(connection, month, self._processors, now, self._later)
             self._summaries.leave_counted(connection, figures)
             for line in lines:
                 said = {**self._receipt(line), "records": line.records}
                 keep_report(connection, "purge", "final", said, (since, now))
             return same_holds(connection, laid)
 
-        return drop_month(self._engine, month, going, self._step, within)
+        def ahead() -> None:
+            journal_ahead(self._engine, month)
+
+        gone = drop_month(self._engine, month, going, self._step, within=within, ahead=ahead)
+        if not gone:
+            forget_ahead(self._engine)
+        return gone
 
     def _tables(self, leaving: Leaving) -> Iterator[Any]:
         """Everything that leaves, its payloads left out."""
-        with closing(ahead(leaving_rows(self._engine, leaving, None, None, light=True), 1)) as rows:
+        with closing(
+            made_ahead(leaving_rows(self._engine, leaving, None, None, light=True), 1)
+        ) as rows:
             while some := [table_of(one) for one in islice(rows, _COUNTED_AT_ONCE)]:
                 yield together(some)

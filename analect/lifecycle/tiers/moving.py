@@ -40,6 +40,7 @@ from analect.store.dropping import IdSum, drop_month, month_rows, reattach
 from analect.store.engine import write_transaction
 from analect.store.erasure import one_eraser
 from analect.store.leaving import Leaving, leaving_rows, remove_copied
+from analect.store.purged_months import forget_ahead
 from analect.store.purging import unindex
 from analect.store.tier_files import (
     LIVE,
@@ -113,6 +114,7 @@ class Mover:
     def settle(self) -> None:
         """Finish what a run that broke off has left."""
         reattach(self._engine)
+        forget_ahead(self._engine)
         for month in sorted({file.month for file in self._files.in_state(REMOVING)}):
             self.remove_copied(month)
         self.delete_retired()
