@@ -38,7 +38,7 @@ PAGE_SIZE = 16_384
 BUSY_TIMEOUT_MS = 10_000
 """How long a process waits for another process's SQLite write transaction."""
 CACHE_KIB = 8_192
-"""SQLite page cache of one connection; some ten may be open, and what they keep the system keeps too."""
+"""SQLite page cache of one connection: ten may be open, and the system keeps the same pages."""
 CONNECT_TIMEOUT_S = 5
 IDLE_SECONDS = 120.0
 """How long Postgres lets a transaction stand open in which nothing is asked: a process that was
