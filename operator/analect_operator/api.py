@@ -31,7 +31,26 @@ _WATCH_SECONDS = 300
 _TOKEN_SECONDS = 60
 _CONNECTIONS = 32
 
+_PAGE = 500
+
 Body = dict[str, Any]
+
+
+class PageMeta(msgspec.Struct, rename={"version": "resourceVersion", "after": "continue"}):
+    """The version of the whole list, and where the next page begins; empty: nowhere."""
+
+    version: str
+    after: str = ""
+
+
+class Page(msgspec.Struct):
+    """A part of a list; its items not read yet."""
+
+    metadata: PageMeta
+    items: list[msgspec.Raw]
+
+
+_PAGES = msgspec.json.Decoder(Page)
 
 
 def credentials() -> kopf.ConnectionInfo:
@@ -97,6 +116,13 @@ class Api:
         found = _read(await self._call("GET", resource.path(namespace), query=query))
         items: list[Body] = found["items"]
         return items
+
+    async def page(
+        self, resource: Resource, namespace: str | None, query: Mapping[str, str], after: str
+    ) -> Page:
+        """The next few hundred of a kind, ``after`` being what the page before ended with."""
+        asked = {**query, "limit": str(_PAGE)} | ({"continue": after} if after else {})
+        return _PAGES.decode(await self._call("GET", resource.path(namespace), query=asked))
 
     async def apply(self, manifest: Body, *, force: bool = True) -> Body:
         """Server-side apply under our field manager; what is there afterwards, `decoded`."""

@@ -89,13 +89,15 @@ class Informer:
                 await asyncio.sleep(max(pause, error.retry_after or 0.0))
 
     async def _follow(self) -> None:
-        query = {"allowWatchBookmarks": "true", **self._selectors}
-        listing: set[Ref] | None = None
         if self._version is None:
-            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-            listing = set()
-        else:
-            query["resourceVersion"] = self._version
+            # Not by a watch that begins with a list: every other version of Kubernetes has none.
+            self._version = await self._list()
+            self.synced.set()
+        query = {
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            **self._selectors,
+        }
         count = 0
         async for line in self._api.watch(self.resource, self._namespace, query, self._silence):
             self._heard_at = asyncio.get_running_loop().time()
@@ -104,33 +106,43 @@ class Informer:
                 status = msgspec.json.decode(event.object)
                 raise ApiError(status.get("code", 500), status.get("reason", ""), "the watch ended")
             if event.type == "BOOKMARK":
-                meta = msgspec.json.decode(event.object)["metadata"]
-                self._version = meta["resourceVersion"]
-                if listing is not None:
-                    self._sweep(listing)
-                    listing = None
-                    self.synced.set()
+                self._version = msgspec.json.decode(event.object)["metadata"]["resourceVersion"]
                 continue
-            self._changed(decoded(event.object), listing, gone=event.type == "DELETED")
+            self._version = self._changed(event.object, gone=event.type == "DELETED")[1]
             count += 1
             if count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _changed(self, item: dict[str, Any], listing: set[Ref] | None, *, gone: bool) -> None:
+    async def _list(self) -> str:
+        """Everything there is, a page at a time; the version from which to watch."""
+        present: set[Ref] = set()
+        after = ""
+        while True:
+            page = await self._api.page(self.resource, self._namespace, self._selectors, after)
+            self._heard_at = asyncio.get_running_loop().time()
+            for start in range(0, len(page.items), _YIELD_EVERY):
+                for text in page.items[start : start + _YIELD_EVERY]:
+                    present.add(self._changed(text, gone=False)[0])
+                await asyncio.sleep(0)
+            after = page.metadata.after
+            if not after:
+                self._sweep(present)
+                return page.metadata.version
+
+    def _changed(self, text: msgspec.Raw, *, gone: bool) -> tuple[Ref, str]:
+        item = decoded(text)
+        # Items of a list do not say what they are.
         item.setdefault("kind", self.resource.kind)
+        item.setdefault("apiVersion", self.resource.api_version)
         ref = Ref.of(item)
-        version = item["metadata"]["resourceVersion"]
-        if listing is None:
-            self._version = version
-        elif not gone:
-            listing.add(ref)
+        version: str = item["metadata"]["resourceVersion"]
         if gone:
             self._known.pop(ref, None)
-        else:
-            if self._known.get(ref) == version:
-                return
+            self._on_change(item, True)
+        elif self._known.get(ref) != version:
             self._known[ref] = version
-        self._on_change(item, gone)
+            self._on_change(item, False)
+        return ref, version
 
     def _sweep(self, present: set[Ref] | frozenset[Ref]) -> None:
         """What was known and is not listed any more went while nobody watched."""

@@ -225,6 +225,8 @@ class Plane:
             "--service-cluster-ip-range=10.96.0.0/16",
             "--allow-privileged=true",
             "--profiling=false",
+            # A watch cannot begin with a list in Kubernetes 1.30, 1.31 and 1.33.
+            "--feature-gates=WatchList=false",
             # Tests and benchmarks call faster than a tenant may.
             "--max-requests-inflight=1000",
             "--max-mutating-requests-inflight=500",

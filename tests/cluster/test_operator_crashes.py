@@ -67,7 +67,9 @@ async def lived(options: OperatorOptions, at: int, *, before: bool) -> tuple[boo
     while not api.crashed.is_set() and calm < 3:
         assert time.monotonic() < end, "it neither crashed nor came to rest"
         await asyncio.sleep(0.05)
-        rested = controller.stores.memories and controller.queue.size == 0
+        rested = (
+            controller.lease.leads and controller.stores.memories and controller.queue.size == 0
+        )
         calm = calm + 1 if controller.synced and rested and not controller.queue._busy else 0
     for task in controller._tasks:
         task.cancel()

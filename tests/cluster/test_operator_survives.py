@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -12,6 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from analect_operator.api import Api
+from analect_operator.informer import Informer
+from analect_operator.metrics import Metrics
+from analect_operator.resources import BY_KIND
 from tests.cluster.conftest import ROOT
 from tests.cluster.operators import Operators, Place, operators
 from tests.cluster.plane import Plane, Refused, read_yaml, wait_for
@@ -98,6 +103,53 @@ def test_what_is_deleted_while_nobody_looks(fleet: Operators, place: Place) -> N
     fleet.ready()
     wait_for(lambda: replicas(place) == 2, what="the Deployment is made again")
     wait_for(lambda: "demo-ingest" in place.names("services"), what="the Service too")
+
+
+def test_a_long_list_comes_in_pages(
+    place: Place, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
+    monkeypatch.setattr("analect_operator.api._PAGE", 3)
+    names = [f"one-of-many-{number}" for number in range(8)]
+    for name in names:
+        body = {"metadata": {"name": name, "labels": {"mine": "yes"}}}
+        plane.api.call("POST", place.path("configmaps"), body)
+    seen: list[tuple[str, bool]] = []
+
+    async def scenario() -> None:
+        gone = asyncio.Event()
+
+        def on_change(body: dict[str, Any], is_gone: bool) -> None:
+            seen.append((body["metadata"]["name"], is_gone))
+            if is_gone:
+                gone.set()
+
+        metrics = Metrics()
+        api = Api(metrics)
+        informer = Informer(
+            api,
+            BY_KIND["ConfigMap"],
+            namespace=place.name,
+            on_change=on_change,
+            metrics=metrics,
+            selectors={"labelSelector": "mine=yes"},
+            jitter=lambda: 0.0,
+            silence=60,
+        )
+        task = asyncio.create_task(informer.run())
+        try:
+            async with asyncio.timeout(60):
+                await informer.synced.wait()
+                assert seen == [(name, False) for name in names]
+                await asyncio.to_thread(plane.api.delete, place.path("configmaps", names[3]))
+                await gone.wait()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await api.close()
+
+    asyncio.run(scenario())
+    assert seen[len(names) :] == [(names[3], True)]
 
 
 def test_compaction(fleet: Operators, place: Place, plane: Plane) -> None:
