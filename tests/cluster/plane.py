@@ -243,6 +243,11 @@ class Plane:
             if name in self._running:
                 self.kill(name)
                 self.launch(name, *self._launched[name])
+        probe = f"probe-{secrets.token_hex(4)}"
+        self.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": probe}})
+        account = f"/api/v1/namespaces/{probe}/serviceaccounts/default"
+        wait_for(lambda: self.api.get(account), what="the controllers work again")
+        self.api.delete(f"/api/v1/namespaces/{probe}")
 
     def write_kubeconfig(self, path: Path, token: str) -> None:
         path.write_text(
