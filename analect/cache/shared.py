@@ -152,8 +152,9 @@ class SharedLevel:
         return f"{self._prefix}:tag:{_digest(tag)}"
 
 
-def open_shared(url: str, queue: Queue) -> SharedLevel:
-    """The level at ``url``, below the prefix of the queue; nothing is asked of it yet.
+def open_shared(url: str, queue: Queue, *, setting: str = "cache.url") -> SharedLevel:
+    """The level at ``url``, which ``setting`` says, below the prefix of the queue; nothing is asked
+    of it yet.
 
     Raises:
         ConfigurationError: the address is wrong, or the client is not installed.
@@ -167,9 +168,9 @@ def open_shared(url: str, queue: Queue) -> SharedLevel:
         )
     except ValueError as error:
         raise ConfigurationError(
-            "cache.url (ANALECT_CACHE__URL) must look like redis://host:6379/0 or "
-            "rediss://host:6379/0",
-            field="cache.url",
+            f"{setting} (ANALECT_{setting.upper().replace('.', '__')}) must look like "
+            "redis://host:6379/0 or rediss://host:6379/0",
+            field=setting,
         ) from error
     except ModuleNotFoundError as error:
         raise ConfigurationError(

@@ -449,7 +449,8 @@ def _store(
 def _cache(settings: Settings, stack: ExitStack, telemetry: Telemetry) -> Cache:
     shared = None
     if settings.cache_url is not None:
-        shared = open_shared(settings.cache_url, settings.queue)
+        setting = "cache.url" if settings.cache.url else "queue.url"
+        shared = open_shared(settings.cache_url, settings.queue, setting=setting)
     cache = Cache(settings.cache, shared=shared, heard=telemetry.cache)
     stack.callback(cache.close)
     return cache

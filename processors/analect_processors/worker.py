@@ -13,8 +13,9 @@ from types import FrameType
 from typing import Any
 
 import structlog
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker, Worker
+from rq import Queue, SimpleWorker, Worker, worker_registration
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
@@ -104,6 +105,14 @@ class _Discreet(BaseWorker):
         """SIGTERM or SIGINT: finish the job under way, then end."""
         self._stop.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # as RQ has it
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that it lives; and who it is, once the server has lost what it knew of it."""
+        is_known = self.birth_date is None or self.connection.hexists(self.key, "birth")
+        if pipeline is None and not is_known:
+            self.connection.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self)
+        super().heartbeat(timeout, pipeline)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Take down what may be known of a failure."""

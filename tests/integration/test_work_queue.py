@@ -125,6 +125,27 @@ def test_without_the_queue_records_are_taken_and_wait(cluster, service, valkey):
     assert service.status()["processors"]["text"]["entries"]
     with valkey_server(port):
         wait_for(lambda: whole(service, 40))
+        # The server that came back knew of no worker, and both were there all the time.
+        wait_for(lambda: workers_of(dispatcher) == {"text": 1, "graph": 1})
+
+
+def workers_of(dispatcher):
+    status = httpx.get(f"{dispatcher.url}/v1/status").json()
+    return {name: queue["workers"] for name, queue in status["queues"].items()}
+
+
+@pytest.mark.parametrize("setting", ["queue", "cache"])
+def test_an_address_that_is_none_is_named(cluster, setting):
+    variable = f"ANALECT_{setting.upper()}__URL"
+    done = subprocess.run(
+        [sys.executable, "-m", "analect.cli", "status"],
+        env={**cluster.environment, variable: "http://localhost"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"analect: {setting}.url ({variable}) must look like redis://")
 
 
 def test_sweep_gives_back_what_the_queue_lost(cluster, service, valkey):
