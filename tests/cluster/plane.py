@@ -106,10 +106,10 @@ class Api:
         self._opened.append(made)
         return made
 
-    def watch(self, path: str) -> Any:
-        """The open answer to a watch: a line an event."""
+    def watch(self, path: str, since: str = "") -> Any:
+        """The open answer to a watch: a line an event, all there is first or what came ``since``."""
         request = urllib.request.Request(
-            f"https://{self._address}{path}?watch=true&timeoutSeconds=3600",
+            f"https://{self._address}{path}?watch=true&timeoutSeconds=3600&resourceVersion={since}",
             headers={"Authorization": f"Bearer {self._token}"},
         )
         return urllib.request.urlopen(request, context=self._tls)
