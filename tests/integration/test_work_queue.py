@@ -12,6 +12,7 @@ import sys
 import httpx
 import pytest
 
+from analect.model.errors import ConfigurationError
 from analect.service import AnalysisService
 from analect.settings import Settings
 
@@ -136,16 +137,10 @@ def workers_of(dispatcher):
 
 @pytest.mark.parametrize("setting", ["queue", "cache"])
 def test_an_address_that_is_none_is_named(cluster, setting):
-    variable = f"ANALECT_{setting.upper()}__URL"
-    done = subprocess.run(
-        [sys.executable, "-m", "analect.cli", "status"],
-        env={**cluster.environment, variable: "http://localhost"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 4
-    assert done.stderr.startswith(f"analect: {setting}.url ({variable}) must look like redis://")
+    settings = Settings(**{**cluster.values, setting: {"url": "http://localhost"}})
+    named = rf"{setting}\.url \(ANALECT_{setting.upper()}__URL\) must look like redis://"
+    with pytest.raises(ConfigurationError, match=named):
+        AnalysisService.open(settings)
 
 
 def test_sweep_gives_back_what_the_queue_lost(cluster, service, valkey):
