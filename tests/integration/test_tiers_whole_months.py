@@ -91,6 +91,11 @@ def tables(service):
     )
 
 
+def made_ahead(service):
+    """Tables of what the feed was to say."""
+    return asked(service, "SELECT relname FROM pg_class WHERE relname LIKE 'leaving%'")
+
+
 def counted(service):
     found = service.retention.summaries("interactions", "2024-03", "2024-03")
     return sum(one["records"] for one in found)
@@ -104,6 +109,7 @@ def test_everything_of_the_month_goes_with_it(stored, settings):
     points = []
     report = retention(service, settings, points.append).run(POLICIES)
     assert (report.deleted, shown(service), tables(service)) == (30, list(kept), [])
+    assert made_ahead(service) == []
     detached = ["month detached", "month detached"]
     assert points == ["month counted", "month compared", *detached, "month dropped"]
     deleted = [c.record_id for c in service.changes(None, 1000).items if c.operation == "delete"]
@@ -128,7 +134,9 @@ def test_a_month_that_was_left_detached_comes_back(stored, settings, how):
     with pytest.raises(Broken):
         retention(service, settings, at("month detached", broken)).run(POLICIES)
     if how == "the next run":
+        assert made_ahead(service) == ["leaving_records_2024_03"]
         retention(service, settings).run([])
+        assert made_ahead(service) == []
     else:
         ids += service.ingest([draft(99)]).ids
     assert shown(service) == sorted(ids)
@@ -148,6 +156,7 @@ def test_a_hold_laid_meanwhile_wins(stored, settings, point):
     report = retention(service, settings, at(point, lay)).run(POLICIES)
     held = [one for number, one in enumerate(ids) if number % 3 == 0]
     assert (report.deleted, shown(service)) == (20, sorted(held))
+    assert made_ahead(service) == []
     deleted = [c.record_id for c in service.changes(None, 1000).items if c.operation == "delete"]
     assert sorted(deleted) == sorted(set(ids) - set(held))
     assert counted(service) == 30
