@@ -18,17 +18,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, select
 
 from analect.lifecycle.backup.files import files_out
-from analect.lifecycle.backup.format import BackupKeys
+from analect.lifecycle.backup.format import compacted
 from analect.lifecycle.backup.job import BackupJob
+from analect.lifecycle.backup.keys import BackupKeys
+from analect.lifecycle.backup.loading import Loader
 from analect.lifecycle.backup.manifest import Catalog, Manifest
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.rings import mirror
+from analect.lifecycle.backup.write import parts
 from analect.lifecycle.places.folder import FolderPlace
 from analect.lifecycle.retention.loading import parse_policy
 from analect.model.ids import DAY
@@ -38,8 +43,12 @@ from analect.privacy.keys import DataKeys, open_data_keys
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
-from analect.store.engine import open_engine, write_transaction
+from analect.store.engine import is_postgres, open_engine, read_transaction, write_transaction
 from analect.store.key_rows import SqlKeyRows
+from analect.store.migrate import migrate
+from analect.store.partitions import Partitions
+from analect.store.raw import Adding, RawTable, Row, raw_tables, read_rows
+from analect.store.tables import records
 from benchmarks.pgbackrest import missing, stanza
 from benchmarks.serving import DATABASES, Places
 from benchmarks.store_append import clock, prose
@@ -109,15 +118,15 @@ def say(title: str, value: str) -> None:
     print(f"  {title:22} {value}", flush=True)
 
 
-def speeds(bench: Bench, records: int, elsewhere: str) -> None:
+def speeds(bench: Bench, count: int, elsewhere: str) -> None:
     """The rows of the table."""
-    bench.fill(records)
+    bench.fill(count)
     full, whole = timed("full backup", None, bench.job.full)
-    some = f"SELECT id FROM records ORDER BY random() LIMIT {records // 200}"
+    some = f"SELECT id FROM records ORDER BY random() LIMIT {count // 200}"
     with write_transaction(bench.engine) as connection:
         connection.exec_driver_sql(f"UPDATE records SET status = 'new' WHERE id IN ({some})")
     with AnalysisService.open(bench.settings) as service:
-        service.ingest(drafts(records // 200, random.Random(2), prose().split()))
+        service.ingest(drafts(count // 200, random.Random(2), prose().split()))
     link, part = timed("increment after 1%", None, bench.job.incremental)
     say("", f"{part / whole:.1%} of the full one's time, {link.size / link.plain:.2f} of its rows")
     target = open_engine(elsewhere)
@@ -127,9 +136,81 @@ def speeds(bench: Bench, records: int, elsewhere: str) -> None:
         lambda: restore(target, bench.catalog, full.id, bench.keys.shards),
     )
     target.dispose()
+    engine_alone(bench, full.plain, elsewhere)
     dumped(bench, full.plain, elsewhere)
     if bench.url.startswith("postgres") and not missing():
         by_files(bench, full)
+
+
+def engine_alone(bench: Bench, plain: int, elsewhere: str) -> None:
+    """What the database alone takes for the same records, their tags and indexes, and to give them
+    back: on Postgres the bytes of a COPY, which nobody looks at, on SQLite rows that stand in
+    memory. Nothing that restores by one connection can be quicker.
+    """
+    target = emptied(elsewhere)
+    migrate(target)
+    out = "COPY (SELECT * FROM records) TO STDOUT (FORMAT BINARY)"
+    blocks: list[bytes] = []
+    batches: list[tuple[RawTable, tuple[int, ...], list[Row]]] = []
+    with read_transaction(bench.engine) as source:
+        if is_postgres(source):
+            Partitions(target).ensure_ids(source.execute(select(records.c.id)).scalars())
+            blocks = list(copied(source, out))
+        else:
+            table = raw_tables(source, ["records"])["records"]
+            rows = parts(read_rows(source, table), 1_000)
+            batches = [(table, *compacted(part)) for part in rows]
+    laps = [time.perf_counter()]
+    with write_transaction(target) as connection:
+        loader = Loader(connection, b"")
+        with loader.without_indexes():
+            if is_postgres(target):
+                driver: Any = connection.connection.dbapi_connection
+                into = "COPY records FROM STDIN (FORMAT BINARY)"
+                with driver.cursor() as cursor, cursor.copy(into) as copy:
+                    for block in blocks:
+                        copy.write(block)
+            with Adding(connection) as adding:
+                for table, held, part in batches:
+                    adding.add(table, [table.columns[place] for place in held], part)
+            laps.append(time.perf_counter())
+        laps.append(time.perf_counter())
+        loader.derive_tags()
+        laps.append(time.perf_counter())
+        given = (
+            copied(connection, out)
+            if is_postgres(target)
+            else read_rows(connection, loader.tables["records"], ordered=False)
+        )
+        for _ in given:
+            pass
+        laps.append(time.perf_counter())
+    laps.append(time.perf_counter())
+    target.dispose()
+    named = zip(("rows", "indexes", "tags", "read back", "commit"), pairwise(laps), strict=True)
+    shown = ", ".join(f"{name} {end - began:.2f} s" for name, (began, end) in named)
+    say("the database alone", f"{plain / 1e6 / (laps[-1] - laps[0]):.0f} MB/s: {shown}")
+
+
+def copied(connection: Connection, statement: str) -> Iterator[bytes]:
+    """What a COPY of Postgres gives, block by block."""
+    driver: Any = connection.connection.dbapi_connection
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        yield from map(bytes, copy)
+
+
+def emptied(url: str) -> Engine:
+    """A database without anything in it."""
+    target = open_engine(url)
+    if is_postgres(target):
+        with write_transaction(target) as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        return target
+    target.dispose()
+    for file in Path(target.url.database or "").parent.glob("analect.db*"):
+        file.unlink()
+    return open_engine(url)
 
 
 def dumped(bench: Bench, plain: int, elsewhere: str) -> None:
@@ -143,11 +224,7 @@ def dumped(bench: Bench, plain: int, elsewhere: str) -> None:
     url, other = (one.replace("+psycopg", "") for one in (bench.url, elsewhere))
     took = shell(f'"{tools}/pg_dump" -Fp --data-only "{url}" | zstd -q -1 -o "{out}"')
     say("pg_dump | zstd -1", f"{plain / 1e6 / took:.0f} MB/s, {out.stat().st_size / plain:.2f}")
-    target = open_engine(elsewhere)
-    with write_transaction(target) as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    target.dispose()
+    emptied(elsewhere).dispose()
     shell(f'"{tools}/pg_dump" -Fc -Z0 -f "{raw}" "{url}"')
     took = shell(f'"{tools}/pg_restore" --no-owner --single-transaction -d "{other}" "{raw}"')
     say("pg_restore", f"{plain / 1e6 / took:.0f} MB/s")

@@ -56,7 +56,7 @@ def open_backups(settings: Settings, dest: str) -> Backups:
         Conflict: there is no ring, and not exactly one store's backups.
     """
     try:
-        from analect.lifecycle.backup.format import BackupKeys
+        from analect.lifecycle.backup.keys import BackupKeys
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "backups need the extra archive: pip install 'analect[archive]'"

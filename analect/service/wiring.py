@@ -406,8 +406,8 @@ def shipping_of(
 
     def make() -> Shipper:
         from analect.lifecycle.backup.files import files_out
-        from analect.lifecycle.backup.format import BackupKeys
         from analect.lifecycle.backup.job import BackupJob
+        from analect.lifecycle.backup.keys import BackupKeys
         from analect.lifecycle.backup.manifest import Catalog
         from analect.lifecycle.backup.shipper import Shipper
         from analect.lifecycle.places.opening import open_place

@@ -8,10 +8,11 @@ cost more than all the rest of a copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -135,43 +136,71 @@ def insert_rows(
     connection: Connection, table: RawTable, columns: Sequence[str], rows: Sequence[Row]
 ) -> None:
     """Add rows whose values stand in the order of ``columns``; none of them may be there."""
-    if not rows:
-        return
-    driver = _driver(connection)
-    with translating():
-        if not is_postgres(connection):
-            _insert_there(driver, table, columns, rows)
+    with Adding(connection) as adding:
+        adding.add(table, columns, rows)
+
+
+class Adding:
+    """Adds rows, batch after batch. On Postgres by one statement for as long as they are of the same
+    columns of the same table, so that the server works while the next batch is made; nothing else
+    can be asked on the connection before the block ends.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._driver = _driver(connection)
+        self._of: tuple[str, tuple[str, ...]] | None = None
+        self._open = ExitStack()
+        self._write: Callable[[Row], None] = _nowhere
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Have all of them there."""
+        self._open.__exit__(*cast("Any", error))
+
+    def add(self, table: RawTable, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Add rows whose values stand in the order of ``columns``; none of them may be there.
+
+        On SQLite columns that are empty in all of the rows had better not be named: its driver looks
+        for an adapter of every None, which takes it longer than all the values of a record (none of
+        our columns has a default).
+        """
+        if not rows:
             return
-        names = ", ".join(columns)
+        if not is_postgres(self._connection):
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            with translating():
+                self._driver.executemany(
+                    f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows
+                )
+            return
+        if self._of != (table.name, (*columns,)):
+            self._begin(table, columns)
+        write = self._write
+        for row in rows:
+            write(row)
+
+    def _begin(self, table: RawTable, columns: Sequence[str]) -> None:
+        self._open.close()
+        self._of = (table.name, (*columns,))
         types = [table.types[table.columns.index(name)] for name in columns]
         truths = [place for place, type_ in enumerate(types) if type_ == "bool"]
         # In the binary form an id is its bytes, so it need not become an object on the way.
         types = ["bytea" if type_ == "uuid" else type_ for type_ in types]
-        with (
-            cast("psycopg.Connection[Any]", driver).cursor() as cursor,
-            cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
-        ):
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(_turned(row, truths) if truths else row)
+        statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+        self._open.enter_context(translating())
+        driver = cast("psycopg.Connection[Any]", self._driver)
+        copy = self._open.enter_context(self._open.enter_context(driver.cursor()).copy(statement))
+        copy.set_types(types)
+        write = copy.write_row
+        self._write = (lambda row: write(_turned(row, truths))) if truths else write
 
 
-def _insert_there(
-    driver: Any, table: RawTable, columns: Sequence[str], rows: Sequence[Row]
-) -> None:
-    """Into SQLite. Its driver looks for an adapter of every None, which takes it longer than all the
-    values of a record: columns that are empty in all of the rows are not named (none of ours has a
-    default).
-    """
-    empty = (None,) * len(rows)
-    held = [
-        (name, values)
-        for name, values in zip(columns, zip(*rows, strict=True), strict=True)
-        if values != empty
-    ]
-    names, marks = ", ".join(name for name, _ in held), ", ".join("?" * len(held))
-    values = zip(*(values for _, values in held), strict=True)
-    driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", values)
+def _nowhere(_row: Row) -> None:
+    raise AssertionError  # there is no statement yet
 
 
 def key_from_text(table: RawTable, text: str) -> Row:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from analect.lifecycle.backup.drill import Driller
 from analect.lifecycle.backup.erased import ErasedList
 from analect.lifecycle.backup.files import files_out
-from analect.lifecycle.backup.format import BackupKeys
 from analect.lifecycle.backup.job import BackupJob
+from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.write import settled, snapshot, tables_of

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from analect.lifecycle.backup.check import check
-from analect.lifecycle.backup.format import BackupKeys
+from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
 from analect.lifecycle.places.bucket import PART
 from analect.lifecycle.places.opening import open_place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Table, exists, select
 
+from analect.lifecycle.backup.beside import Beside
 from analect.lifecycle.backup.deciding import OF_RECORDS, Decider
 from analect.lifecycle.backup.erased import Erased
 from analect.lifecycle.backup.filed import FiledRecords
-from analect.lifecycle.backup.format import ADDED, Row, unpack_row
+from analect.lifecycle.backup.format import ADDED, Row, Tally, compacted, pack_row, widened
 from analect.lifecycle.backup.loading import Loader
 from analect.lifecycle.backup.manifest import (
     Catalog,
@@ -27,6 +28,7 @@ from analect.lifecycle.backup.write import Progress
 from analect.model.errors import Corrupt
 from analect.model.ids import id_text
 from analect.store.erasure import FINAL, PENDING, Receipt
+from analect.store.raw import Adding
 from analect.store.rows import COLUMNS
 from analect.store.tables import metadata, records
 
@@ -39,7 +41,7 @@ _AT_ONCE = 500
 @dataclass(slots=True)
 class Applying:
     """One restore under way. ``dropped``: rows by table that were left out; ``filed``: records that
-    were taken out of files.
+    were taken out of files. ``beside``: a process that helps, where there are many rows.
     """
 
     connection: Connection
@@ -47,6 +49,7 @@ class Applying:
     decider: Decider
     progress: Progress
     checkpoint: Checkpoint
+    beside: Beside | None = None
     loader: Loader = field(init=False)
     dropped: dict[str, int] = field(default_factory=dict)
     filed: int = 0
@@ -110,43 +113,45 @@ class Applying:
         for content in reader.manifest.tables:
             for month in content.months:
                 self.loader.remove_month(month)
-        for chunk in reader.chunks():
+        for chunk in reader.chunks(self.beside):
             if chunk.table.whole:
                 continue
-            rows: Iterator[Row] = map(unpack_row, chunk.packed)
+            rows: Iterable[Row] = chunk.rows
             if chunk.done == ADDED:
-                places = [chunk.table.columns.index(name) for name in chunk.table.key]
+                held = [chunk.table.columns[place] for place in chunk.held]
+                places = [held.index(name) for name in chunk.table.key]
                 rows = (tuple(row[place] for place in places) for row in rows)
             self.loader.remove(chunk.table.name, rows)
 
     def _add(self, reader: LinkReader) -> None:
         for content in reader.manifest.tables:
             self.loader.begin(content)
-        for chunk in reader.chunks():
-            if chunk.done != ADDED:
-                continue
-            rows = list(map(unpack_row, chunk.packed))
-            if chunk.table.name == "key_shards":
-                self.decider.begin(rows)
-            self.loader.add(chunk.table, self._kept(chunk, rows))
-            self._seen += len(rows)
-            self.progress(self._seen, self._total)
+        with Adding(self.connection) as adding:
+            for chunk in reader.chunks(self.beside):
+                if chunk.done != ADDED:
+                    continue
+                if chunk.table.name == "key_shards":
+                    self.decider.begin(chunk.rows)
+                self.loader.add(adding, chunk.table, *self._kept(chunk))
+                self._seen += len(chunk.rows)
+                self.progress(self._seen, self._total)
 
-    def _kept(self, chunk: Chunk, rows: list[Row]) -> list[Row]:
-        """The rows as they are to be restored."""
+    def _kept(self, chunk: Chunk) -> tuple[Sequence[int], list[Row]]:
+        """The rows as they are to be restored, and which columns they have."""
         keep = self.decider.keep(chunk.table)
         if keep is None:
-            return rows
+            return chunk.held, chunk.rows
         kept = []
-        for row, packed in zip(rows, chunk.packed, strict=True):
+        whole = widened(chunk.held, chunk.rows, len(chunk.table.columns))
+        for row in whole:
             one = keep(row)
             if one is not row:
-                self.loader.settle(chunk.table, packed, one)
+                self.loader.settle(chunk.table, row, one)
             if one is not None:
                 kept.append(one)
-        if lost := len(rows) - len(kept):
+        if lost := len(whole) - len(kept):
             self.dropped[chunk.table.name] = self.dropped.get(chunk.table.name, 0) + lost
-        return kept
+        return compacted(kept)
 
     def _take_filed(self, filed: FiledRecords, held: Sequence[HeldFile]) -> None:
         """Add what is asked for from files that are left out."""
@@ -169,11 +174,18 @@ class Applying:
         Raises:
             Corrupt: they differ.
         """
-        if (name := self.loader.differing()) is None:
+        summed = self._summed if self.beside is None else self.beside.summed
+        if (name := self.loader.differing(summed)) is None:
             return
         for manifest in self._links:
             LinkReader(self.catalog, manifest).check()
         raise Corrupt(f"the database gives back other rows of {name} than it took")
+
+    def _summed(self, batches: Iterable[Sequence[Row]]) -> tuple[int, str]:
+        tally = Tally(self.catalog.keys.hashing)
+        for rows in batches:
+            tally.add(map(pack_row, rows))
+        return tally.sum
 
     def _drop_strays(self) -> None:
         """What is about records that stayed in files stays there too."""

@@ -11,20 +11,18 @@ key leaves backups readable.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import tink
 import zstandard
 from tink import secret_key_access, streaming_aead
 
-from analect.model.errors import AnalectError, Corrupt
-from analect.model.ids import RandomBytes
-from analect.privacy.kek import LocalKek
+from analect.lifecycle.places.place import Place
+from analect.model.errors import AnalectError, Corrupt, NotFound
 
 ROWS = 1_000
 BYTES = 1 << 20
@@ -41,7 +39,6 @@ ADDED, REMOVED = 0, 1
 _HEAD = struct.Struct(">HBI")
 _MODULUS = 1 << 128
 
-T = TypeVar("T")
 Row = tuple[Any, ...]
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -59,7 +56,7 @@ class Tally:
         self._total = 0
         self.rows = 0
 
-    def add(self, packed: Iterable[bytes]) -> None:
+    def add(self, packed: Iterable[bytes | msgspec.Raw]) -> None:
         """More rows."""
         # One call a row: a keyed state that is copied costs nearly twice as much (measured).
         keyed, number, key = hashlib.blake2b, int.from_bytes, self._key
@@ -84,6 +81,11 @@ class Tally:
         """The sum, in hex."""
         return f"{self._total % _MODULUS:032x}"
 
+    @property
+    def sum(self) -> tuple[int, str]:
+        """How many rows, and :meth:`hash`."""
+        return self.rows, self.hash()
+
 
 def pack_row(row: Sequence[Any]) -> bytes:
     """One row, as it is hashed and stored."""
@@ -95,62 +97,38 @@ def unpack_row(packed: bytes) -> Row:
     return _unpack_row(packed)
 
 
-class BackupKeys:
-    """What encrypts, hashes and signs the backups of one store."""
+class Part(NamedTuple):
+    """Rows of one chunk: of which ``table`` (by number), what is ``done`` with them, which of its
+    columns ``held`` anything, and of every row these. Columns that are empty in all of them are not
+    carried along: a record has twenty, and each costs a database as much as one that is full.
+    """
 
-    def __init__(self, pseudonym_key: bytes, random_bytes: RandomBytes) -> None:
-        self._wrapping = LocalKek(
-            "the key ring's backup key", [_derived(pseudonym_key, b"keyset")], random_bytes
-        )
-        self._signing = _derived(pseudonym_key, b"manifest")
-        self.hashing = _derived(pseudonym_key, b"rows")
+    table: int
+    done: int
+    held: tuple[int, ...]
+    rows: list[Row]
 
-    def fresh(self, backup: str) -> tuple[streaming_aead.StreamingAead, bytes]:
-        """A cipher for one backup, and its wrapped keyset."""
-        streaming_aead.register()
-        template = streaming_aead.streaming_aead_key_templates.AES256_GCM_HKDF_1MB
-        handle = tink.new_keyset_handle(template)
-        plain = tink.proto_keyset_format.serialize(handle, secret_key_access.TOKEN)
-        return handle.primitive(streaming_aead.StreamingAead), self._wrapping.wrap(
-            plain, backup.encode()
-        )
 
-    def open(self, backup: str, wrapped: bytes) -> streaming_aead.StreamingAead:
-        """The cipher of a backup.
+def compacted(rows: list[Row]) -> tuple[tuple[int, ...], list[Row]]:
+    """Which columns hold anything, and the rows with these alone."""
+    empty = (None,) * len(rows)
+    columns = [
+        (place, values) for place, values in enumerate(zip(*rows, strict=True)) if values != empty
+    ]
+    held = tuple(place for place, _ in columns)
+    if not rows or len(held) == len(rows[0]):
+        return held, rows
+    return held, list(zip(*(values for _, values in columns), strict=True))
 
-        Raises:
-            KeyUnavailable: this store's keys do not open it.
-        """
-        streaming_aead.register()
-        plain = self._wrapping.unwrap(wrapped, backup.encode())
-        handle = tink.proto_keyset_format.parse(plain, secret_key_access.TOKEN)
-        return handle.primitive(streaming_aead.StreamingAead)
 
-    def sign(self, name: str, value: object) -> bytes:
-        """JSON and, on a line of its own, its MAC; bound to the object's name."""
-        body = msgspec.json.encode(value)
-        return body + b"\n" + self._mac(name, body).encode()
-
-    def digest(self, signed: bytes) -> str:
-        """What a later link says of the one it goes on from."""
-        return hashlib.blake2b(signed, digest_size=16, key=self.hashing).hexdigest()
-
-    def verified(self, name: str, signed: bytes, type_: type[T]) -> T:
-        """What :meth:`sign` signed under this name.
-
-        Raises:
-            Corrupt: it does not verify.
-        """
-        body, _, mac = signed.rpartition(b"\n")
-        if not hmac.compare_digest(mac, self._mac(name, body).encode()):
-            raise Corrupt(f"{name} was changed, or belongs to another store or backup")
-        try:
-            return msgspec.json.decode(body, type=type_)
-        except msgspec.DecodeError as error:
-            raise Corrupt(f"{name} is of a form this release does not know") from error
-
-    def _mac(self, name: str, body: bytes) -> str:
-        return hmac.new(self._signing, name.encode() + b"\0" + body, "sha256").hexdigest()
+def widened(held: Sequence[int], rows: list[Row], width: int) -> list[Row]:
+    """The rows that :func:`compacted` made so, of ``width`` columns again."""
+    if len(held) == width:
+        return rows
+    columns: list[Sequence[Any]] = [(None,) * len(rows)] * width
+    for place, values in zip(held, zip(*rows, strict=True), strict=False):
+        columns[place] = values
+    return list(zip(*columns, strict=True))
 
 
 def binding(link: str, name: str) -> bytes:
@@ -186,6 +164,47 @@ class ChunkWriter:
             frame = self._zstd.compress(_pack(self._held))
             self._stream.write(_HEAD.pack(*self._of, len(frame)) + frame)
             self._held, self._size = [], 0
+
+
+def open_object(place: Place, path: str) -> BinaryIO:
+    """Read an object of a backup.
+
+    Raises:
+        Corrupt: it is not there.
+    """
+    try:
+        return place.open(path)
+    except NotFound as error:
+        raise Corrupt(f"the backup lacks its object {path}") from error
+
+
+def cipher_of(keyset: bytes) -> streaming_aead.StreamingAead:
+    """What a plain keyset encrypts and decrypts with."""
+    streaming_aead.register()
+    handle = tink.proto_keyset_format.parse(keyset, secret_key_access.TOKEN)
+    return handle.primitive(streaming_aead.StreamingAead)
+
+
+def unsealed(
+    place: Place, path: str, cipher: streaming_aead.StreamingAead, bound: bytes
+) -> Iterator[tuple[int, int, list[bytes]]]:
+    """(table, what is done, packed rows) of every chunk of the object at ``path``.
+
+    Raises:
+        Corrupt: it is missing, cut, changed, or not the one that belongs here.
+        StoreUnavailable: the place does not give it.
+    """
+    with open_object(place, path) as beneath:
+        source = Remembering(beneath)
+        try:
+            with cipher.new_decrypting_stream(source, bound) as stream:
+                yield from read_chunks(stream, path)
+        except (tink.TinkError, Corrupt) as error:
+            if source.error is not None:
+                raise source.error from error
+            if isinstance(error, Corrupt):
+                raise
+            raise Corrupt(f"the backup's object {path} is no object of a backup") from error
 
 
 def read_chunks(source: BinaryIO, named: str) -> Iterator[tuple[int, int, list[bytes]]]:
@@ -265,7 +284,3 @@ def exactly(stream: BinaryIO, count: int) -> bytes:
     while len(parts) < count and (part := stream.read(count - len(parts))):
         parts += part
     return bytes(parts)
-
-
-def _derived(key: bytes, purpose: bytes) -> bytes:
-    return hmac.new(key, b"backup\0" + purpose, "sha256").digest()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from analect.lifecycle.backup.format import Row, Tally, pack_row
+from analect.lifecycle.backup.format import Row, Tally, pack_row, widened
 from analect.lifecycle.backup.manifest import TableContent
-from analect.lifecycle.backup.write import DERIVED, settled, tables_of
+from analect.lifecycle.backup.write import DERIVED, PACKED_AT_ONCE, parts, settled, tables_of
 from analect.model.errors import ConfigurationError, Conflict
 from analect.store.engine import is_postgres
 from analect.store.raw import (
+    Adding,
     RawTable,
     delete_keys,
     insert_rows,
@@ -28,8 +29,9 @@ JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%s) AND NOT i.indisunique
 """
 _TAGS_SQLITE = (
+    # DISTINCT would keep all of them in a tree of its own, which takes as long again.
     """
-INSERT INTO record_tags (tag, record_id) SELECT DISTINCT t.value, r.id
+INSERT OR IGNORE INTO record_tags (tag, record_id) SELECT t.value, r.id
 FROM records r, json_each(r.tags) AS t WHERE r.tags IS NOT NULL ORDER BY 1, 2
 """,
 )
@@ -43,6 +45,10 @@ WHERE r.tags IS NOT NULL
 """,
     "ALTER TABLE record_tags ADD PRIMARY KEY (tag, record_id)",
 )
+
+
+Summed = Callable[[Iterable[Sequence[Row]]], tuple[int, str]]
+"""How many rows there are, batch by batch, and the sum of their hashes."""
 
 
 @dataclass(slots=True)
@@ -102,20 +108,23 @@ class Loader:
         if content.columns == table.columns:
             self.tallies[table.name].add_summed(content.rows, int(content.hash, 16))
 
-    def add(self, content: TableContent, rows: list[Row]) -> None:
-        """Add rows of the table that was begun, none of which is there."""
+    def add(
+        self, adding: Adding, content: TableContent, held: Sequence[int], rows: list[Row]
+    ) -> None:
+        """Add rows of the table that was begun, none of which is there; they have the columns
+        ``held``.
+        """
         table = self._table(content)
+        adding.add(table, [content.columns[place] for place in held], rows)
         if content.columns != table.columns:
-            self.add_other(content, rows)
-        else:
-            insert_rows(self.connection, table, content.columns, rows)
+            self._count(content, table, widened(held, rows, len(content.columns)))
 
-    def settle(self, content: TableContent, packed: bytes, row: Row | None) -> None:
-        """Of the table that was begun, ``row`` (or none) is to be added in place of ``packed``."""
+    def settle(self, content: TableContent, before: Row, row: Row | None) -> None:
+        """Of the table that was begun, ``row`` (or none) is to be added in place of ``before``."""
         if content.columns != self._table(content).columns:
             return
         tally = self.tallies[content.name]
-        tally.take(packed)
+        tally.take(pack_row(before))
         if row is not None:
             tally.add([pack_row(row)])
 
@@ -123,6 +132,9 @@ class Loader:
         """Add rows that no manifest counts, none of which is there."""
         table = self._table(content)
         insert_rows(self.connection, table, content.columns, rows)
+        self._count(content, table, rows)
+
+    def _count(self, content: TableContent, table: RawTable, rows: list[Row]) -> None:
         ordered = (self._ordered(content, table, row) for row in rows)
         self.tallies[table.name].add(map(pack_row, ordered))
 
@@ -154,13 +166,11 @@ class Loader:
         for statement in _TAGS_POSTGRES if is_postgres(self.connection) else _TAGS_SQLITE:
             self.connection.exec_driver_sql(statement)
 
-    def differing(self) -> str | None:
+    def differing(self, summed: Summed) -> str | None:
         """Read everything back: a table that holds other rows than it should, if there is one."""
         for name, table in self.tables.items():
-            tally = Tally(self.key)
             rows = settled(table, read_rows(self.connection, table, ordered=False))
-            tally.add(map(pack_row, rows))
-            if (tally.rows, tally.hash()) != (self.tallies[name].rows, self.tallies[name].hash()):
+            if summed(parts(rows, PACKED_AT_ONCE)) != self.tallies[name].sum:
                 return name
         return None
 

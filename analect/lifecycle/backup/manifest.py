@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
-from analect.lifecycle.backup.format import BackupKeys
+from analect.lifecycle.backup.format import open_object
+from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.places.place import Place
 from analect.model.errors import Conflict, Corrupt, NotFound
 from analect.model.ids import Micros
@@ -300,10 +301,7 @@ class Catalog:
         Raises:
             Corrupt: it is not there.
         """
-        try:
-            return self.place.open(path)
-        except NotFound as error:
-            raise Corrupt(f"the backup lacks its object {path}") from error
+        return open_object(self.place, path)
 
     def write(self, link: str, name: str, value: object) -> str:
         """Write a signed object, whose name must be free; its digest."""

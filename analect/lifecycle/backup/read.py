@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import tink
+from typing import Protocol
 
 from analect.lifecycle.backup.format import (
     ADDED,
-    Remembering,
+    Part,
     Row,
     Tally,
     binding,
-    read_chunks,
+    compacted,
     unpack_row,
+    unsealed,
 )
 from analect.lifecycle.backup.manifest import CHANGES, Catalog, Manifest, TableContent
 from analect.model.errors import Corrupt
@@ -22,11 +22,35 @@ from analect.model.errors import Corrupt
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of a table, or keys of rows that are gone; each packed by itself."""
+    """Rows of a table, or keys of rows that are gone; of their columns those that ``held`` anything."""
 
     table: TableContent
     done: int
-    packed: list[bytes]
+    held: tuple[int, ...]
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What it takes to read the objects of a link, in order: their paths, what each is bound to,
+    and the plain keyset, which is not to be kept or written down anywhere.
+    """
+
+    keyset: bytes
+    objects: tuple[tuple[str, bytes], ...]
+
+
+class Unsealer(Protocol):
+    """Somebody else who reads objects."""
+
+    def parts(self, reading: Reading) -> Iterator[Part]:
+        """Every chunk of these objects.
+
+        Raises:
+            Corrupt: an object is missing, cut, changed, or not the one that belongs there.
+            StoreUnavailable: the place does not give it.
+        """
+        ...
 
 
 class LinkReader:
@@ -47,14 +71,17 @@ class LinkReader:
         Raises:
             Corrupt: an object is missing, cut, changed, swapped, or has other rows than it had.
         """
-        tables = self.manifest.tables
-        tallies = {table.name: Tally(self._catalog.keys.hashing) for table in tables}
-        for chunk in self.chunks():
-            if chunk.done == ADDED:
-                tallies[chunk.table.name].add(chunk.packed)
-        for table in tables:
-            if tallies[table.name].hash() != table.hash:
-                raise self._other(table.name)
+        counts = _Counts(self)
+        tallies = [Tally(self._catalog.keys.hashing) for _ in self.manifest.tables]
+        for one in self.manifest.objects:
+            for number, done, packed in self._object(one.name):
+                counts.add(number, done, len(packed))
+                if done == ADDED:
+                    tallies[number].add(packed)
+        counts.compare()
+        for table, tally in zip(self.manifest.tables, tallies, strict=True):
+            if tally.hash() != table.hash:
+                raise self.other(table.name)
 
     def rows(self, name: str) -> Iterator[Row]:
         """The rows of one table; that each is genuine is all that is known."""
@@ -65,41 +92,56 @@ class LinkReader:
                 if done == ADDED and number < len(tables) and tables[number].name == name:
                     yield from map(unpack_row, packed)
 
-    def chunks(self) -> Iterator[Chunk]:
-        """All of it, in order. Every chunk is genuine; that there are as many rows as there should
-        be is known at the end. Their hashes are for who keeps the rows, or for :meth:`check`.
+    def chunks(self, unsealer: Unsealer | None = None) -> Iterator[Chunk]:
+        """All of it, in order, read here or by the ``unsealer``. Every chunk is genuine; that there
+        are as many rows as there should be is known at the end. Their hashes are for who keeps the
+        rows, or for :meth:`check`.
 
         Raises:
             Corrupt: it is not.
         """
-        tables = self.manifest.tables
-        added, removed = [0] * len(tables), [0] * len(tables)
-        for one in self.manifest.objects:
-            for number, done, packed in self._object(one.name):
-                if number >= len(tables):
-                    raise self._other(one.name)
-                counts = added if done == ADDED else removed
-                counts[number] += len(packed)
-                yield Chunk(tables[number], done, packed)
-        for table, rows, gone in zip(tables, added, removed, strict=True):
-            if (rows, gone) != (table.rows, table.removed):
-                raise self._other(table.name)
+        counts = _Counts(self)
+        for part in self._parts() if unsealer is None else unsealer.parts(self._reading()):
+            counts.add(part.table, part.done, len(part.rows))
+            yield Chunk(self.manifest.tables[part.table], part.done, part.held, part.rows)
+        counts.compare()
 
-    def _object(self, name: str) -> Iterator[tuple[int, int, list[bytes]]]:
-        path = self._catalog.path(self.manifest.id, name)
-        with self._catalog.open(path) as beneath:
-            source = Remembering(beneath)
-            try:
-                stream = self._cipher.new_decrypting_stream(source, binding(self.manifest.id, name))
-                with stream:
-                    yield from read_chunks(stream, path)
-            except (tink.TinkError, Corrupt) as error:
-                if source.error is not None:
-                    raise source.error from error
-                if isinstance(error, Corrupt):
-                    raise
-                raise Corrupt(f"the backup's object {path} is no object of a backup") from error
-
-    def _other(self, name: str) -> Corrupt:
+    def other(self, name: str) -> Corrupt:
+        """What is wrong where a table has other rows than the manifest says."""
         path = self._catalog.path(self.manifest.id, name)
         return Corrupt(f"the backup's object {path} has other rows than its manifest says")
+
+    def _parts(self) -> Iterator[Part]:
+        for one in self.manifest.objects:
+            for number, done, packed in self._object(one.name):
+                yield Part(number, done, *compacted(list(map(unpack_row, packed))))
+
+    def _object(self, name: str) -> Iterator[tuple[int, int, list[bytes]]]:
+        path, bound = self._place_of(name)
+        return unsealed(self._catalog.place, path, self._cipher, bound)
+
+    def _reading(self) -> Reading:
+        keyset = self._catalog.keys.keyset(self.manifest.id, self.manifest.keyset)
+        return Reading(keyset, tuple(self._place_of(one.name) for one in self.manifest.objects))
+
+    def _place_of(self, name: str) -> tuple[str, bytes]:
+        return self._catalog.path(self.manifest.id, name), binding(self.manifest.id, name)
+
+
+class _Counts:
+    """How many rows of each table there were, beside how many there should be."""
+
+    def __init__(self, reader: LinkReader) -> None:
+        self._reader = reader
+        self._tables = reader.manifest.tables
+        self._counts = [[0, 0] for _ in self._tables]
+
+    def add(self, number: int, done: int, rows: int) -> None:
+        if number >= len(self._tables):
+            raise self._reader.other(f"table {number}")
+        self._counts[number][done != ADDED] += rows
+
+    def compare(self) -> None:
+        for table, counts in zip(self._tables, self._counts, strict=True):
+            if counts != [table.rows, table.removed]:
+                raise self._reader.other(table.name)

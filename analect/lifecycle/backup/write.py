@@ -352,7 +352,7 @@ class _Link:
             rows = settled(table, read_rows(self.connection, table, where))
             self._add(chunks, table, rows, tally)
         told = {*months}
-        for part in _parts(keys, AT_ONCE):
+        for part in parts(keys, AT_ONCE):
             wanted = [key for key in part if not (told and month_of(id_text(key[0])) in told)]
             found = rows_of_keys(self.connection, table, wanted)
             present = {table.key_of(row): row for row in settled(table, found)}
@@ -364,7 +364,7 @@ class _Link:
             self._tell(table, tally, whole=False, removed=removed, months=tuple(months))
 
     def _add(self, chunks: ChunkWriter, table: RawTable, rows: Iterable[Row], tally: Tally) -> None:
-        for part in _parts(rows, PACKED_AT_ONCE):
+        for part in parts(rows, PACKED_AT_ONCE):
             packed = [pack_row(row) for row in part]
             tally.add(packed)
             self._put(chunks, ADDED, packed)
@@ -424,7 +424,8 @@ def _count(connection: Connection, table: RawTable) -> int:
     return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table.name}").scalar_one())
 
 
-def _parts(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+def parts(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Rows, so many at once."""
     left = iter(rows)
     while part := list(islice(left, size)):
         yield part
