@@ -181,10 +181,9 @@ class Applying:
             LinkReader(self.catalog, manifest).check()
         raise Corrupt(f"the database gives back other rows of {name} than it took")
 
-    def _summed(self, batches: Iterable[Sequence[Row]]) -> tuple[int, str]:
+    def _summed(self, rows: Iterable[Row]) -> tuple[int, str]:
         tally = Tally(self.catalog.keys.hashing)
-        for rows in batches:
-            tally.add(map(pack_row, rows))
+        tally.add(map(pack_row, rows))
         return tally.sum
 
     def _drop_strays(self) -> None:

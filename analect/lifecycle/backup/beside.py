@@ -6,26 +6,36 @@ Keys go to it over a pipe, not in its arguments or its environment.
 
 from __future__ import annotations
 
-import fcntl
+import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
+from analect.lifecycle.backup.channel import (
+    BEGIN,
+    END,
+    ERROR,
+    READ,
+    ROWS,
+    SLOT,
+    Channel,
+    shared_memory,
+)
 from analect.lifecycle.backup.format import Part, Row
-from analect.lifecycle.backup.frames import BEGIN, END, ERROR, READ, ROWS, receive, send
 from analect.lifecycle.backup.read import Reading
 from analect.lifecycle.places.place import Place
 from analect.model.errors import StoreUnavailable
 
-_ROOM = 1 << 20
-"""Bytes of a pipe, where the system lets it have so many: about a chunk."""
+_FULL = SLOT // 4
+"""Bytes of rows from which on they are sent."""
+_LIST = 0xDD
+"""In msgpack: a list follows, its length in four bytes."""
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
 _decode_part = msgspec.msgpack.Decoder(Part).decode
 _decode_sum = msgspec.msgpack.Decoder(tuple[int, str]).decode
 
@@ -33,42 +43,66 @@ _decode_sum = msgspec.msgpack.Decoder(tuple[int, str]).decode
 class Beside:
     """That process, as long as it runs. An :class:`analect.lifecycle.backup.read.Unsealer`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], place: Place, key: bytes) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], memory: int) -> None:
         self._process = process
+        self._channel = Channel(process.stdout, process.stdin, memory, first=True)
+
+    def begin(self, place: Place, key: bytes) -> None:
+        """Tell it the place of the backups, and the key of their hashes."""
         self._send(BEGIN, pickle.dumps((place, key)))
 
     def parts(self, reading: Reading) -> Iterator[Part]:
         """Every chunk of these objects, read ahead of who asks."""
-        self._send(READ, _encode((reading.keyset, reading.objects)))
-        while (frame := self._receive())[0] != END:
-            yield _decode_part(frame[1])
+        self._send(READ, _encoder.encode((reading.keyset, reading.objects)))
+        while (told := self._receive())[0] != END:
+            yield _decode_part(told[1])
 
-    def summed(self, batches: Iterable[Sequence[Row]]) -> tuple[int, str]:
+    def summed(self, rows: Iterable[Row]) -> tuple[int, str]:
         """How many rows, and the sum of their hashes."""
-        for rows in batches:
-            self._send(ROWS, _encode(rows))
+        pack = _encoder.encode_into
+        body, count = _list(), 0
+        for row in rows:
+            pack(row, body, -1)
+            count += 1
+            if len(body) >= _FULL:
+                self._send_rows(body, count)
+                body, count = _list(), 0
+        if count:
+            self._send_rows(body, count)
         self._send(END)
         return _decode_sum(self._receive()[1])
 
-    def _send(self, kind: int, body: bytes = b"") -> None:
+    def _send_rows(self, body: bytearray, count: int) -> None:
+        body[1:5] = count.to_bytes(4, "big")
+        self._send(ROWS, body)
+
+    def _send(self, kind: int, body: bytes | bytearray = b"") -> None:
         try:
-            send(self._process.stdin, kind, body)
+            self._channel.send(kind, body)
         except BrokenPipeError as error:
             raise self._gone() from error
 
-    def _receive(self) -> tuple[int, bytearray]:
-        frame = receive(self._process.stdout)
-        if frame is None:
+    def _receive(self) -> tuple[int, memoryview]:
+        try:
+            told = self._channel.receive()
+        except BrokenPipeError as error:
+            raise self._gone() from error
+        if told is None:
             raise self._gone()
-        if frame[0] == ERROR:
-            raise pickle.loads(frame[1])  # noqa: S301  (of the process that was started here)
-        return frame
+        if told[0] == ERROR:
+            raise pickle.loads(told[1])  # noqa: S301  (of the process that was started here)
+        return told
 
     def _gone(self) -> StoreUnavailable:
+        code = self._process.wait()
         return StoreUnavailable(
-            f"the process that reads the backup ended by itself ({self._process.wait()}; -9: killed,"
-            " perhaps for want of memory): try again"
+            f"the process that reads the backup ended by itself, with code {code} (-9: it was killed,"
+            " perhaps for want of memory); nothing was restored: try again"
         )
+
+
+def _list() -> bytearray:
+    return bytearray((_LIST, 0, 0, 0, 0))
 
 
 @contextmanager
@@ -79,22 +113,29 @@ def beside(place: Place, key: bytes) -> Iterator[Beside]:
     Raises:
         StoreUnavailable: the system gives no process.
     """
-    with _started() as process:
-        try:
-            yield Beside(process, place, key)
-        finally:
-            process.kill()
-
-
-def _started() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "analect.lifecycle.backup.helping"]
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    memory = shared_memory()
     try:
-        # In a session of its own: what interrupts this process is told by this process.
-        process = subprocess.Popen(command, start_new_session=True, **pipes)  # noqa: S603  (no shell)
+        with _started(memory) as process:
+            try:
+                helper = Beside(process, memory)
+                helper.begin(place, key)
+                yield helper
+            finally:
+                process.kill()
+    finally:
+        os.close(memory)
+
+
+def _started(memory: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603  (our own command, without a shell)
+            [sys.executable, "-P", "-m", "analect.lifecycle.backup.helping", str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(memory,),
+            # In a session of its own: what interrupts this process is told by this process.
+            start_new_session=True,
+        )
     except OSError as error:
         raise StoreUnavailable(f"cannot start a process: {error.strerror}") from error
-    for pipe in (process.stdin, process.stdout):
-        with suppress(AttributeError, OSError):  # not Linux, or there is no room for more
-            fcntl.fcntl(cast("IO[bytes]", pipe), fcntl.F_SETPIPE_SZ, _ROOM)
-    return process

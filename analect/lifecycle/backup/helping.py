@@ -12,10 +12,10 @@ import os
 import pickle
 import sys
 from dataclasses import dataclass
-from typing import Any, BinaryIO
 
 import msgspec
 
+from analect.lifecycle.backup.channel import END, ERROR, PART, READ, ROWS, SUM, Channel
 from analect.lifecycle.backup.format import (
     Part,
     Tally,
@@ -24,7 +24,6 @@ from analect.lifecycle.backup.format import (
     unpack_row,
     unsealed,
 )
-from analect.lifecycle.backup.frames import END, ERROR, PART, READ, ROWS, SUM, receive, send
 from analect.lifecycle.places.place import Place
 from analect.model.errors import AnalectError
 
@@ -35,56 +34,55 @@ _decode_task = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[str, bytes]]]).de
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """Does what comes in, frame by frame."""
+    """Does what it is told, one thing after another."""
 
     place: Place
     key: bytes
-    source: BinaryIO
-    answers: BinaryIO
+    channel: Channel
 
     def run(self) -> None:
         """Until there is no more."""
-        while (frame := receive(self.source)) is not None:
-            kind, body = frame
+        while (told := self.channel.receive()) is not None:
+            kind, body = told
             try:
                 if kind == READ:
                     self._read(body)
                 else:
-                    self._sum(frame)
+                    self._sum(told)
             except AnalectError as error:
-                send(self.answers, ERROR, pickle.dumps(error))
+                self.channel.send(ERROR, pickle.dumps(error))
 
-    def _read(self, body: bytearray) -> None:
+    def _read(self, body: memoryview) -> None:
         """Every chunk of some objects."""
         keyset, objects = _decode_task(body)
         cipher = cipher_of(keyset)
         for path, bound in objects:
             for number, done, packed in unsealed(self.place, path, cipher, bound):
                 part = Part(number, done, *compacted(list(map(unpack_row, packed))))
-                send(self.answers, PART, _encode(part))
-        send(self.answers, END)
+                self.channel.send(PART, _encode(part))
+        self.channel.send(END)
 
-    def _sum(self, frame: tuple[int, bytearray] | None) -> None:
+    def _sum(self, told: tuple[int, memoryview] | None) -> None:
         """The sum of the hashes of rows, these and those that follow."""
         tally = Tally(self.key)
-        while frame is not None and frame[0] == ROWS:
-            tally.add(_decode_rows(frame[1]))
-            frame = receive(self.source)
-        send(self.answers, SUM, _encode(tally.sum))
+        while told is not None and told[0] == ROWS:
+            tally.add(_decode_rows(told[1]))
+            told = self.channel.receive()
+        self.channel.send(SUM, _encode(tally.sum))
 
 
 def main() -> None:
     """Serve the process that started this one."""
     # Nothing here makes cycles, and looking for some goes through every row.
     gc.disable()
-    source: Any = os.fdopen(os.dup(0), "rb", buffering=0)
-    answers: Any = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    source = os.fdopen(os.dup(0), "rb", buffering=0)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever else is written there
+    channel = Channel(source, answers, int(sys.argv[1]), first=False)
     try:
-        begin = receive(source)
-        if begin is not None:
+        if (begin := channel.receive()) is not None:
             place, key = pickle.loads(begin[1])  # noqa: S301  (of the process that started this one)
-            Helper(place, key, source, answers).run()
+            Helper(place, key, channel).run()
     except BrokenPipeError:
         sys.exit(1)  # nobody waits for an answer any more
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from analect.lifecycle.backup.format import Row, Tally, pack_row, widened
 from analect.lifecycle.backup.manifest import TableContent
-from analect.lifecycle.backup.write import DERIVED, PACKED_AT_ONCE, parts, settled, tables_of
+from analect.lifecycle.backup.write import DERIVED, settled, tables_of
 from analect.model.errors import ConfigurationError, Conflict
 from analect.store.engine import is_postgres
 from analect.store.raw import (
@@ -47,8 +47,8 @@ WHERE r.tags IS NOT NULL
 )
 
 
-Summed = Callable[[Iterable[Sequence[Row]]], tuple[int, str]]
-"""How many rows there are, batch by batch, and the sum of their hashes."""
+Summed = Callable[[Iterable[Row]], tuple[int, str]]
+"""How many rows there are, and the sum of their hashes."""
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class Loader:
         """Read everything back: a table that holds other rows than it should, if there is one."""
         for name, table in self.tables.items():
             rows = settled(table, read_rows(self.connection, table, ordered=False))
-            if summed(parts(rows, PACKED_AT_ONCE)) != self.tallies[name].sum:
+            if summed(rows) != self.tallies[name].sum:
                 return name
         return None
 
