@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, select
 
 from analect.model.ids import Micros
 from analect.store.engine import is_postgres, read_transaction, write_transaction
-from analect.store.raw import RawTable, Row, key_from_text, raw_table
+from analect.store.raw import RawTable, Row, has_table, key_from_text, raw_table
 from analect.store.tables import meta
 from analect.store.upsert import insert_into
 
@@ -120,6 +120,12 @@ class Changes:
         with read_transaction(self._engine) as connection:
             return standing(connection)
 
+    def head(self, address: str) -> Head | None:
+        """Where a place stands, if the log that it stands in is whole."""
+        with read_transaction(self._engine) as connection:
+            head = _heads(connection).get(address)
+            return head if head is not None and standing(connection) == head.log_id else None
+
     def heads(self) -> dict[str, Head]:
         """Where each place stands, by its address."""
         with read_transaction(self._engine) as connection:
@@ -150,7 +156,7 @@ class Changes:
 def standing(connection: Connection) -> str | None:
     """The id of the log of changes, if it is whole."""
     found = connection.execute(select(meta.c.value).where(meta.c.name == LOG)).scalar()
-    if found is None or raw_table(connection, TABLE) is None:
+    if found is None or not has_table(connection, TABLE):
         return None
     if is_postgres(connection):
         there = connection.exec_driver_sql(
@@ -182,7 +188,7 @@ def note_month(connection: Connection, month: str) -> None:
     """Anything may have become of the records of a month: its partition was dropped, or put back.
     To be called in the transaction that does it.
     """
-    if raw_table(connection, TABLE) is not None:
+    if has_table(connection, TABLE):
         connection.exec_driver_sql(
             f"INSERT INTO {TABLE} (txid, table_name, key) VALUES"
             " (pg_current_xact_id()::text::bigint, 'records', %s)",
@@ -270,7 +276,7 @@ def _set(connection: Connection, name: str, value: str) -> None:
 
 
 def _prune(connection: Connection, needed: Sequence[Position]) -> None:
-    if raw_table(connection, TABLE) is None:
+    if not has_table(connection, TABLE):
         return
     if is_postgres(connection):
         before = min(one.xmin for one in needed)

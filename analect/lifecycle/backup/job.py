@@ -70,9 +70,8 @@ class BackupJob:
 
     def base(self) -> Base | None:
         """The last backup, if changes since it are known."""
-        changes = Changes(self.engine)
-        head = changes.heads().get(self.catalog.place.address)
-        if head is None or changes.standing() != head.log_id:
+        head = Changes(self.engine).head(self.catalog.place.address)
+        if head is None:
             return None
         try:
             manifest, digest = self.catalog.signed(head.backup)
@@ -80,7 +79,8 @@ class BackupJob:
             return None
         if manifest.schema != schema_version(self.engine):
             return None
-        return Base(head.backup, digest, head.position, self.catalog.files(head.backup))
+        files = self.catalog.files(head.backup)
+        return Base(head.backup, digest, head.position, files, manifest.schema)
 
     def _write(self, kind: str, base: Base | None) -> Manifest | None:
         link = new_id(self.clock(), self.random_bytes)

@@ -34,7 +34,7 @@ from analect.store.fence import lowered
 from analect.store.key_rows import STORE_ID
 from analect.store.migrate import known_versions, latest_version, migrate, schema_version
 from analect.store.partitions import Partitions
-from analect.store.raw import raw_table
+from analect.store.raw import has_table
 from analect.store.tables import meta, metadata
 from analect.store.tier_files import month_of_file
 
@@ -203,7 +203,7 @@ def _is_empty(engine: Engine) -> bool:
         return not any(
             connection.exec_driver_sql(f"SELECT 1 FROM {name} LIMIT 1").first()
             for name in metadata.tables
-            if raw_table(connection, name) is not None
+            if has_table(connection, name)
         )
 
 

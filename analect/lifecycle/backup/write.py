@@ -52,7 +52,7 @@ from analect.store.changes import (
 )
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
-from analect.store.raw import RawTable, of_month, raw_table, raw_tables, read_rows, rows_of_keys
+from analect.store.raw import RawTable, has_table, of_month, raw_tables, read_rows, rows_of_keys
 from analect.store.tables import metadata
 from analect.store.tier_files import TierFiles, standing_files
 
@@ -82,12 +82,15 @@ _UNCLAIMED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an increment goes on from, and the files that it speaks of."""
+    """What an increment goes on from, the files that it speaks of, and the schema if that was looked
+    at already.
+    """
 
     link: str
     digest: str
     position: Position
     files: tuple[HeldFile, ...] | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def write_link(
     Raises:
         StoreUnavailable: database or place fail, or the place is full.
     """
-    schema = schema_version(engine) or ""
+    schema = (base and base.schema) or schema_version(engine) or ""
     backup = link.split("/", maxsplit=1)[0]
     with (
         _looking(engine, files, backup, clock),
@@ -191,7 +194,7 @@ def _snapshot_with_files(
         StoreUnavailable: files keep being moved on.
     """
     tiers = TierFiles(engine)
-    if files is None or not _has_tiers(engine):
+    if files is None or ((base is None or base.files is None) and not _has_tiers(engine)):
         with snapshot(engine) as connection:
             yield connection, None
         return
@@ -211,7 +214,7 @@ def _snapshot_with_files(
 
 def _has_tiers(engine: Engine) -> bool:
     with read_transaction(engine) as connection:
-        return raw_table(connection, "tier_files") is not None
+        return has_table(connection, "tier_files")
 
 
 def snapshot(engine: Engine) -> Any:

@@ -1,0 +1,98 @@
+"""A restore that another process helps: the same rows, the same refusals, nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from analect.lifecycle.backup import restore as restoring
+from analect.lifecycle.backup.beside import Beside
+from analect.lifecycle.backup.deciding import Selection
+from analect.lifecycle.places.opening import open_place
+from analect.model.errors import Corrupt, StoreUnavailable
+from analect.service import AnalysisService
+from analect.store.engine import open_engine, write_transaction
+from tests.integration.backing_up import everything
+from tests.integration.test_backup_faulty_store import put_into
+from tests.integration.test_backup_increments import change, same
+
+
+@pytest.fixture(autouse=True)
+def helped(monkeypatch):
+    """However few rows there are; the numbers of the processes that helped."""
+    numbers = []
+    begin = Beside.begin
+
+    def noted(self, place, key):
+        numbers.append(self._process.pid)
+        begin(self, place, key)
+
+    monkeypatch.setattr(restoring, "HELPED", 0)
+    monkeypatch.setattr(Beside, "begin", noted)
+    yield numbers
+    assert not [one for one in numbers if Path(f"/proc/{one}").exists()]
+
+
+def test_links_come_back_whole(backed, elsewhere, settings, helped):
+    backed.write()
+    change(settings, 1)
+    backed.job().incremental()
+    backed.restore(elsewhere)
+    same(backed, elsewhere)
+    assert len(helped) == 1
+
+
+def test_what_was_erased_or_not_asked_for_stays_away(backed, elsewhere, settings):
+    backed.write()
+    with AnalysisService.open(settings) as service:
+        assert service.erase("subject", "anna").state == "final"
+    restored = backed.restore(elsewhere, selection=Selection(kinds=frozenset({"interaction"})))
+    assert restored.dropped["records"] == 5
+    assert restored.rows["records"] == 7
+
+
+def test_damage_is_refused(backed, elsewhere):
+    backed.write()
+    path = backed.object("records")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(Corrupt, match="records does not verify"):
+        backed.restore(elsewhere)
+    backed.object("records").unlink()
+    with pytest.raises(Corrupt, match="lacks its object"):
+        backed.restore(elsewhere)
+
+
+def test_nothing_is_restored_without_it(backed, elsewhere, helped):
+    backed.write()
+
+    def gone(name):
+        if name == "link loaded":
+            os.kill(helped[0], signal.SIGKILL)
+
+    with pytest.raises(StoreUnavailable, match="try again"):
+        backed.restore(elsewhere, checkpoint=gone)
+    backed.restore(elsewhere)
+    same(backed, elsewhere)
+
+
+def test_it_reads_from_a_bucket(backed, elsewhere, objects, bucket):
+    put_into(backed, open_place(f"{bucket}/b", objects))
+    backed.write()
+    backed.restore(elsewhere)
+    same(backed, elsewhere)
+
+
+def test_a_tag_that_a_record_has_twice_is_one(backed, elsewhere):
+    with write_transaction(backed.engine) as connection:
+        connection.exec_driver_sql("""UPDATE records SET tags = '["t", "u", "t"]'""")
+        connection.exec_driver_sql("INSERT INTO record_tags SELECT 'u', id FROM records")
+    backed.write()
+    backed.restore(elsewhere)
+    engine = open_engine(elsewhere)
+    rows = everything(engine)["record_tags"]
+    engine.dispose()
+    assert sorted({tag for tag, _ in rows}) == ["t", "u"]
+    assert len(rows) == len(set(rows)) == 24
