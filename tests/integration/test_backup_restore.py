@@ -17,7 +17,7 @@ from analect.privacy.keyring import FolderKeyRing
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
-from analect.store.engine import open_engine
+from analect.store.engine import open_engine, write_transaction
 from tests.integration.backing_up import drafts, everything
 from tests.integration.commands import Commands
 
@@ -37,6 +37,19 @@ def test_a_store_comes_back_whole_on_either_database(backed, elsewhere, settings
         done = service.ingest(drafts(3, subject="anna"))
         assert len(done.ids) == 3
         assert service.get(done.ids[0]).input == "question 0 of many"
+
+
+def test_a_tag_that_a_record_has_twice_is_one(backed, elsewhere):
+    with write_transaction(backed.engine) as connection:
+        connection.exec_driver_sql("""UPDATE records SET tags = '["t", "u", "t"]'""")
+        connection.exec_driver_sql("INSERT INTO record_tags SELECT 'u', id FROM records")
+    backed.write()
+    backed.restore(elsewhere)
+    engine = open_engine(elsewhere)
+    rows = everything(engine)["record_tags"]
+    engine.dispose()
+    assert sorted({tag for tag, _ in rows}) == ["t", "u"]
+    assert len(rows) == len(set(rows)) == 24
 
 
 def test_only_a_drill_makes_a_backup_verified(backed):
