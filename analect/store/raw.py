@@ -103,17 +103,31 @@ def read_rows(
     question = f"SELECT {_asked(connection, table)} FROM {table.name}"
     question += f" WHERE {where}" if where else ""
     question += f" ORDER BY {order}" if order else ""
+    yield from _streamed(connection, table, question)
+
+
+def _streamed(
+    connection: Connection, table: RawTable, question: str, values: Sequence[Any] = ()
+) -> Iterator[Row]:
+    """What a question for all columns of a table gives, a few rows at a time."""
     with translating():
         driver = _driver(connection)
         if not is_postgres(connection):
-            yield from driver.execute(question)
+            yield from driver.execute(question, values)
             return
-        with (
-            driver.cursor() as cursor,
-            cursor.copy(f"COPY ({question}) TO STDOUT (FORMAT BINARY)") as copy,
-        ):
-            copy.set_types([_SENT.get(type_, ("", type_))[1] for type_ in table.types])
-            yield from copy.rows()
+        with driver.cursor() as cursor:
+            if values:
+                question = _spelled(driver, question, values)
+            with cursor.copy(f"COPY ({question}) TO STDOUT (FORMAT BINARY)") as copy:
+                copy.set_types([_SENT.get(type_, ("", type_))[1] for type_ in table.types])
+                yield from copy.rows()
+
+
+def _spelled(driver: psycopg.Connection[Any], question: str, values: Sequence[Any]) -> str:
+    """A question with its values in it, for a COPY takes none beside it."""
+    import psycopg
+
+    return psycopg.ClientCursor(driver).mogrify(question, values)
 
 
 def of_month(connection: Connection, column: str, month: str) -> str:
@@ -126,16 +140,11 @@ def of_month(connection: Connection, column: str, month: str) -> str:
 
 
 def rows_of_keys(connection: Connection, table: RawTable, keys: Iterable[Row]) -> Iterator[Row]:
-    """Those of ``keys`` that are there."""
+    """Those of ``keys`` that are there, streamed: nothing else can be asked before all were taken."""
     asked = _asked(connection, table)
-    # Payloads come as they are instead of spelled in hexadecimal.
-    binary = {"binary": True} if is_postgres(connection) else {}
-    driver = _driver(connection)
     for part in _parts(keys):
         question = f"SELECT {asked} FROM {table.name} WHERE {_among(connection, table, part)}"
-        with translating():
-            found = driver.execute(question, _flat(connection, table, part), **binary).fetchall()
-        yield from found
+        yield from _streamed(connection, table, question, _flat(connection, table, part))
 
 
 def delete_keys(connection: Connection, table: RawTable, keys: Iterable[Row]) -> None:

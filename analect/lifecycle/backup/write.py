@@ -66,7 +66,7 @@ DERIVED = {"record_tags"}
 """Made again from the records."""
 SEGMENT = "segment"
 """The kind of a link of the log."""
-AT_ONCE = 100
+AT_ONCE = 500
 """Changed rows looked up at once."""
 PACKED_AT_ONCE = 32
 """Rows packed at once: of the largest there may be, so many are held."""
@@ -357,9 +357,9 @@ class _Link:
         told = {*months}
         for part in parts(keys, AT_ONCE):
             wanted = [key for key in part if not (told and month_of(id_text(key[0])) in told)]
+            present: set[Row] = set()
             found = rows_of_keys(self.connection, table, wanted)
-            present = {table.key_of(row): row for row in settled(table, found)}
-            self._add(chunks, table, present.values(), tally)
+            self._add(chunks, table, noting(settled(table, found), table, present), tally)
             gone = [pack_row(key) for key in wanted if key not in present]
             self._put(chunks, REMOVED, gone)
             removed += len(gone)
@@ -421,6 +421,13 @@ class _Sealing:
         if self._stream is None:
             self._stream = self._begin()
         return self._stream.write(data)
+
+
+def noting(rows: Iterable[Row], table: RawTable, keys: set[Row]) -> Iterator[Row]:
+    """The rows; their primary keys are added to ``keys`` on the way."""
+    for row in rows:
+        keys.add(table.key_of(row))
+        yield row
 
 
 def _count(connection: Connection, table: RawTable) -> int:
