@@ -31,6 +31,7 @@ from analect.store.backup_references import BackupReferences
 from analect.store.tier_files import TierFiles
 from tests.integration.commands import Commands
 from tests.integration.test_backup_killed import dying, points
+from tests.integration.test_backup_restore import flipped
 
 DAY = 86_400_000_000
 POLICIES = [
@@ -273,7 +274,7 @@ def test_a_drill_reads_every_file_and_opens_some_of_each_tier(filed, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data[: len(data) // 2] + b"\0" + data[len(data) // 2 + 1 :],
+        flipped,
         lambda data: data[:-20],
         lambda data: data[:3],
         lambda _: b"",
