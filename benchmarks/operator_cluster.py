@@ -156,7 +156,7 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     with Watched(plane) as seen:
         began = time.monotonic()
         second.process.terminate()
-        right = change(place, 0)
+        right = change(place, 0, more=1000)
         found["handover"] = timed(third, began)
         seen.until("store-0-query", right)
         found["handover_work"] = time.monotonic() - began
@@ -300,9 +300,9 @@ class Watched:
             return  # the server closed it
 
 
-def change(place: Place, number: int) -> Callable[[dict[str, Any] | None], bool]:
-    """Another spec; what its child must be."""
-    cpu = f"{random.Random(number).randint(101, 899)}m"
+def change(place: Place, number: int, more: int = 0) -> Callable[[dict[str, Any] | None], bool]:
+    """Another spec, and another one with ``more`` thousandths of a CPU; what its child must be."""
+    cpu = f"{more + random.Random(number).randint(101, 899)}m"
     place.change(f"store-{number}", {"query": {"resources": {"cpu": cpu}}})
 
     def right(item: dict[str, Any] | None) -> bool:
