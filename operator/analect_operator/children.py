@@ -86,29 +86,34 @@ class Children:
             return
         if before is not None and int(item["metadata"]["resourceVersion"]) <= before.version:
             return
-        after = self._remember(ref, item)
+        after = _child(item)
+        self._remember(ref, after)
         if before is None or _differ(before, after):
             self._on_change(ref, after)
 
     def applied(self, item: dict[str, Any]) -> Child:
-        """The answer to an apply of our own: later events up to its version are no news."""
-        return self._remember(Ref.of(item), item)
+        """The answer to an apply of our own, which may come after what the watch says happened
+        since; later events up to its version are no news.
+        """
+        ref, child = Ref.of(item), _child(item)
+        before = self._live.get(ref)
+        if before is None or before.version < child.version:
+            self._remember(ref, child)
+        return child
 
     def removed(self, ref: Ref) -> None:
         """We deleted it."""
         if (before := self._live.get(ref)) is not None:
             self._forget(ref, before)
 
-    def _remember(self, ref: Ref, item: dict[str, Any]) -> Child:
+    def _remember(self, ref: Ref, child: Child) -> None:
         if (before := self._live.get(ref)) is not None:
             self._forget(ref, before)
-        child = _child(item)
         self._live[ref] = child
         if child.owner is not None:
             self._owned[child.owner].add(ref)
         if child.maker is not None:
             self._made[Ref(ref.namespace, "CronJob", child.maker)].add(ref)
-        return child
 
     def _forget(self, ref: Ref, child: Child) -> None:
         del self._live[ref]

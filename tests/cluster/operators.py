@@ -216,7 +216,24 @@ class Place:
             return one if right else None
 
         what = f"{name} {type_}={status} {reason}"
-        return wait_for(look, what=what, deadline=deadline)
+        try:
+            return wait_for(look, what=what, deadline=deadline)
+        except AssertionError as error:
+            error.add_note(self._seen(name, **more))
+            raise
+
+    def _seen(self, name: str, plural: str = "analysisstores") -> str:
+        """What a resource says of itself, and the Deployments of their pods."""
+        status = (self.get(plural, name) or {}).get("status") or {}
+        said = [
+            f"{one['type']}={one['status']}: {one.get('message', '')}"
+            for one in status.get("conditions", ())
+        ]
+        ready = [
+            f"{item['metadata']['name']}: {item.get('status', {}).get('readyReplicas', 0)} ready"
+            for item in self.plane.api.items(self.path("deployments"))
+        ]
+        return "\n".join([*said, *ready])
 
     def ready(self, name: str) -> None:
         self.says(name, "Ready", "True")

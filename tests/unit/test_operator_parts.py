@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from analect_operator import settings
 from analect_operator.build import names
+from analect_operator.children import Children
 from analect_operator.conditions import Verdict, merged, no, yes
 from analect_operator.errors import ConfigurationError
 from analect_operator.metrics import Metrics
@@ -22,6 +23,7 @@ from analect_operator.objects import decoded
 from analect_operator.projection import live_digest, wanted_digest
 from analect_operator.queue import WorkQueue
 from analect_operator.reporting import worth_telling
+from analect_operator.resources import Ref
 from analect_operator.settings import PREFIX, OperatorOptions
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "operator.md"
@@ -240,3 +242,35 @@ def test_an_event_tells_nothing_that_another_one_does() -> None:
     assert told(yes("SearchReady", "Answers"), search) == ["SearchReady", "SearchReady"]
     assert told(unready, no("GraphReady", "NotReady", "away"), first=True) == ["Ready"]
     assert told(yes("Accepted", "Governs"), first=True) == []
+
+
+def test_an_answer_that_comes_late_does_not_hide_what_happened_since() -> None:
+    def deployment(version: int, ready: int) -> dict[str, Any]:
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": "demo-query",
+                "namespace": "s",
+                "uid": "u",
+                "resourceVersion": str(version),
+            },
+            "spec": {"replicas": 2},
+            "status": {"readyReplicas": ready},
+        }
+
+    heard: list[int] = []
+    children = Children(lambda _ref, child: heard.append(child.facts.ready))
+    created = deployment(3, 0)
+    children.observe(created, gone=False)
+    children.observe(deployment(5, 2), gone=False)
+    assert children.applied(created).version == 3
+    live = children.get(Ref.of(created))
+    assert live is not None
+    assert (live.version, live.facts.ready) == (5, 2)
+    children.applied(deployment(7, 1))
+    children.observe(deployment(6, 2), gone=False)
+    live = children.get(Ref.of(created))
+    assert live is not None
+    assert (live.version, live.facts.ready) == (7, 1)
+    assert heard == [0, 2]
