@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ending import end_whole
 from benchmarks.measuring import FULL, MEASURES, QUICK
 from benchmarks.serving import DATABASES, Places
 
@@ -104,6 +105,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     scale, label = (FULL, "full") if options.full else (QUICK, "quick")
+    end_whole()
     options.folder.mkdir(parents=True, exist_ok=True)
     kept = options.folder / f"results-{label}.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}

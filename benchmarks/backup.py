@@ -49,6 +49,7 @@ from analect.store.migrate import migrate
 from analect.store.partitions import Partitions
 from analect.store.raw import Adding, RawTable, Row, raw_tables, read_rows
 from analect.store.tables import records
+from benchmarks.ending import end_whole
 from benchmarks.pgbackrest import missing, stanza
 from benchmarks.serving import DATABASES, Places
 from benchmarks.store_append import clock, prose
@@ -314,6 +315,7 @@ def main() -> None:
     parser.add_argument("--only", choices=DATABASES)
     parser.add_argument("--erase", action="store_true")
     given = parser.parse_args()
+    end_whole()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(prefix="analect-bench-") as name:
         places = Places(Path(name))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster_world import World
+from benchmarks.ending import end_whole
 
 MODULES = ("cluster_flow", "cluster_text", "cluster_graph", "cluster_rebuild")
 
@@ -108,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=sorted(there), default=list(there))
     options = parser.parse_args()
+    end_whole()
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="analect-cluster-") as folder:
         for name in options.only:

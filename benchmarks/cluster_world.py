@@ -163,7 +163,9 @@ def _postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="analect-cluster-postgres-"))
     try:
         server = get_server(folder / "data", cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        server.cleanup()
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            server.cleanup()
     finally:
         shutil.rmtree(folder)

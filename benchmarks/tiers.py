@@ -48,6 +48,7 @@ from analect.store.migrate import migrate
 from analect.store.reads import RecordReads
 from analect.store.rows import StoredRecord
 from analect.store.tier_files import TierFiles, publish
+from benchmarks.ending import end_whole
 from benchmarks.store_reads import databases, fill
 from benchmarks.waiting import waiting
 
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="1,000,000 records")
     parser.add_argument("--only", choices=["sqlite", "postgres"])
     options = parser.parse_args()
+    end_whole()
     records = 1_000_000 if options.full else options.records
     with databases(options.only) as urls:
         for url in urls:
