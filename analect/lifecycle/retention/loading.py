@@ -82,8 +82,10 @@ def check_together(policies: Sequence[Policy]) -> None:
 
 
 def _check_pair(deleting: Policy, holding: Policy) -> None:
+    known = [hold.selector for hold in deleting.legal_holds]
+    unknown = [hold for hold in holding.legal_holds if hold.selector not in known]
     for rule in deleting.rules:
-        for hold in holding.legal_holds:
+        for hold in unknown:
             if rule.deletes and rule.selector.meets(hold.selector):
                 raise Conflict(
                     f"policy {deleting.name} is refused: its rule {rule.name} would delete what "
