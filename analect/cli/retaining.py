@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analect.cli.session import TERMINAL, Session, command, group_of, need_store, say
-from analect.model.errors import InvalidInput
+from analect.model.errors import InvalidInput, NotFound
+from analect.model.ids import id_millis, parse_id
+from analect.model.query import PageRequest, RecordFilter
 
 if TYPE_CHECKING:
     from analect.lifecycle.retention.plan import Line
+    from analect.model.record import Record
+    from analect.service import AnalysisService
 
 Policies = Annotated[
     list[Path] | None,
@@ -125,9 +129,32 @@ def explain(
     """Say why a record is in its tier, and when it moves next."""
     need_store(session, "explain")
     with session.service() as service:
-        record = service.get(id)
+        record = _of_any_tier(service, id)
         found = service.retention.explain(record, service.retention.policies(policy or ()))
     session.out.value(found)
+
+
+def _of_any_tier(service: AnalysisService, id: str) -> Record:
+    """A record by its id, which says at what moment a cold one is to be looked for.
+
+    Raises:
+        NotFound: it is in no tier.
+    """
+    try:
+        return service.get(id)
+    except NotFound:
+        wanted = parse_id(id)
+        at = id_millis(wanted) * 1000
+        where = RecordFilter(tier="cold", since=at, until=at + 1000)
+        cursor: str | None = None
+        while True:
+            page = service.list(where, PageRequest(cursor=cursor))
+            for record in page.items:
+                if record.id == wanted:
+                    return record
+            cursor = page.next
+            if cursor is None:
+                raise
 
 
 def hold(

@@ -74,5 +74,9 @@ def test_records_age_into_a_bucket(home, bucket, objects, tmp_path):
     assert {one["tier"] for one in warm} == {"warm"}
     explained = told("retention", "explain", warm[0]["id"])
     assert (explained["tier"], explained["next"]) == ("warm", "cold")
+    with AnalysisService.open(Settings()) as service:
+        (cold, *_) = service.list(where, PageRequest()).items
+    explained = told("retention", "explain", cold.id)
+    assert (explained["tier"], explained["rule"], explained["next"]) == ("cold", "all", "gone")
     (summary, *_) = told("retention", "summaries", "interactions")["items"]
     assert summary["records"] == 4
