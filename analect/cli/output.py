@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from analect.model.flat import format_time
+from analect.model.record import PAYLOAD_FIELDS
 
 if TYPE_CHECKING:
     from analect.sources.importing import Refusal
@@ -80,20 +81,30 @@ def write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, default=str) + "\n")
 
 
+_TIMES = frozenset({"at", "log_until"})
+_OF_CALLERS = frozenset({*PAYLOAD_FIELDS, "measures"})
+"""What is in these a caller named: a number called ``created_at`` there stays that number."""
+
+
 def plain(value: Any) -> Any:
-    """Dataclasses as objects, and their times (whole numbers named ``…_at``) as RFC 3339."""
+    """Dataclasses as objects, and their times (whole numbers named ``…_at``, and a few by other
+    names) as RFC 3339.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
-        return {
-            str(name): format_time(inner)
-            if str(name).endswith("_at") and type(inner) is int
-            else plain(inner)
-            for name, inner in value.items()
-        }
+        return {str(name): _told(str(name), inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(inner) for inner in value]
     return value
+
+
+def _told(name: str, value: Any) -> Any:
+    if name in _OF_CALLERS:
+        return value
+    if type(value) is int and (name.endswith("_at") or name in _TIMES):
+        return format_time(value)
+    return plain(value)
 
 
 def clean(text: str) -> str:
