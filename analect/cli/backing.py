@@ -120,6 +120,8 @@ def list_(session: Session, dest: Dest) -> None:
     else:
         columns = ("id", "state", "kind", "parent", "rows", "bytes")
         session.out.table({name: name for name in columns}, items)
+        if not items:
+            session.out.note(f"there is no backup of this store in {dest}")
 
 
 def show(session: Session, dest: Dest, backup: Id = None) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analect.model.errors import ConfigurationError, Conflict
+from analect.cli.physical import PREFIX
+from analect.model.errors import ConfigurationError, Conflict, InvalidInput, KeyUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +53,17 @@ def open_backups(settings: Settings, dest: str) -> Backups:
     """The backups in a place. Where the ring of the settings is empty, its copy there is taken.
 
     Raises:
+        InvalidInput: the place is one of pgBackRest's.
         ConfigurationError: the extra is not installed.
         Conflict: there is no ring, and not exactly one store's backups.
+        KeyUnavailable: the key-encryption key does not open the ring.
     """
+    if dest.startswith(PREFIX):
+        raise InvalidInput(
+            f"{dest} is kept by pgBackRest, which shows and expires its backups itself: "
+            "`pgbackrest info`, and repo1-retention-full in its configuration",
+            field="dest",
+        )
     try:
         from analect.lifecycle.backup.keys import BackupKeys
     except ModuleNotFoundError as error:
@@ -69,16 +78,24 @@ def open_backups(settings: Settings, dest: str) -> Backups:
     place = open_place(dest, settings.objects)
     ring: KeyRing = FolderKeyRing(settings.ring)
     store = store_of(ring)
-    if store is None:
+    if store is not None:
+        shards, secret = _opened(settings, ring, store)
+    else:
         stores = place.names()
         if len(stores) != 1:
             raise Conflict(
                 f"the key ring {ring.place} is empty, and {dest} does not hold the backups of "
                 "exactly one store: name the ring with keys.ring (ANALECT_KEYS__RING)"
             )
-        store = stores[0]
+        store, own = stores[0], ring.place
         ring = copy_of_ring(settings, dest, store)
-    shards, secret = _opened(settings, ring, store)
+        try:
+            shards, secret = _opened(settings, ring, store)
+        except KeyUnavailable as error:
+            raise KeyUnavailable(
+                f"{error}; or, where the ring of the store that was backed up is still there, "
+                f"name it with keys.ring (ANALECT_KEYS__RING): {own}, which this home has, is empty"
+            ) from error
     return Backups(Catalog(place, store, BackupKeys(secret, os.urandom)), shards, ring, secret)
 
 

@@ -93,8 +93,19 @@ def restore(
     session.quiet_logs()
     settings = session.settings()
     if (tool := stanza_of(settings, dest)) is not None:
+        if any((kinds, subjects, threads, tables, skip_missing, replace, dry_run, scratch)):
+            raise typer.BadParameter(
+                "pgBackRest lays the files of a whole server out: --data, with --to or --id, is "
+                "all it takes",
+                param_hint="DEST",
+            )
         restore_files(session, tool, data, None if to is None else moment(to), backup)
         return
+    if data is not None:
+        raise typer.BadParameter(
+            "only pgbackrest:STANZA takes it; --home or ANALECT_DATABASE_URL says where this goes",
+            param_hint="--data",
+        )
     backups = open_backups(settings, dest)
     selection = _selection(
         settings, backups, kinds=kinds, subjects=subjects, threads=threads, tables=tables
@@ -103,7 +114,7 @@ def restore(
     link = _link(backups.catalog, backup, to)
     done = load.dry_run(link) if dry_run else load.in_place(link, replace=replace)
     session.out.value(asdict(done))
-    for note in _notes(done):
+    for note in notes_of(done):
         session.out.note(note)
 
 
@@ -180,18 +191,17 @@ class _Load:
             engine.dispose()
 
 
-def _notes(done: Restored) -> Iterator[str]:
+def notes_of(done: Restored) -> Iterator[str]:
     """What to know of a restore beside its figures."""
     if done.erased:
+        made = "1 erasure was" if done.erased == 1 else f"{done.erased} erasures were"
         yield (
-            f"{done.erased} erasures were made since that backup, and were made again: what they "
-            "erased is not in the restored store"
+            f"{made} made since that backup, and made again: what was erased is not in the "
+            "restored store"
         )
     if done.unfiled:
-        yield (
-            f"{done.unfiled} records were taken out of warm and cold files: they are hot now, and "
-            "age again by policy"
-        )
+        taken = "1 record was" if done.unfiled == 1 else f"{done.unfiled} records were"
+        yield f"{taken} taken out of warm and cold files: hot now, and to age again by policy"
 
 
 def drill(

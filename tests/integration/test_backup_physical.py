@@ -152,6 +152,30 @@ def test_what_pgbackrest_says_is_said(stanza):
         PgBackRest("main", str(folder / "nothing")).list()
 
 
+@pytest.mark.usefixtures("commands_without_logs")
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--dry-run",),
+        ("--replace",),
+        ("--kind", "event"),
+        ("--table", "documents"),
+        ("--thread", "t"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_what_pgbackrest_does_not_do_is_refused(option, tmp_path):
+    """Before anything is begun: nobody who wants to look gets a server laid out."""
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    run = Commands(Settings(home=tmp_path, database_url=url, keys={"ring": tmp_path / "ring"}))
+    data = tmp_path / "data"
+    code, said = run("restore", "pgbackrest:main", "--data", str(data), *option)
+    assert (code, "pgBackRest" in said, data.exists()) == (2, True, False)
+    for command in ("show", "prune"):
+        code, said = run("backup", command, "pgbackrest:main")
+        assert (code, "pgbackrest info" in said) == (4, True)
+
+
 def switch_wal(settings):
     """Have the last of the log archived."""
     engine = open_engine(settings.database_url.get_secret_value())

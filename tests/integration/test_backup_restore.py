@@ -234,6 +234,11 @@ def test_the_commands_back_up_prove_and_restore(settings, tmp_path, dest):
     assert (code, planned["rows"]["records"]) == (0, 12)
     assert run("restore", dest)[0] == 4
 
+    without = Commands(Settings(home=tmp_path / "bare", keys={"ring": tmp_path / "none"}))
+    code, said = without("restore", dest)
+    assert (code, "ANALECT_KEYS__RING" in said, str(tmp_path / "none") in said) == (4, True, True)
+    assert run("restore", dest, "--data", str(tmp_path / "data"))[0] == 2
+
     run = Commands(Settings(home=tmp_path / "new", keys=settings.keys))
     code, restored = run("restore", dest)
     assert (code, restored["dropped"]) == (0, {})

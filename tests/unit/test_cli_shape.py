@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 from analect.cli.app import app
 from analect.cli.filters import moment, record_filter
 from analect.cli.output import Output, brief, clean, plain
+from analect.cli.restoring import notes_of
 from analect.cli.session import Session, command
+from analect.lifecycle.backup.restore import Restored
 from analect.model.errors import InvalidInput, StoreUnavailable
 from analect.model.ids import RecordId
 from analect.model.query import Node, RecordFilter
@@ -211,3 +214,27 @@ def test_values_as_people_and_machines_read_them(capsys):
     Output(json=False).value({"a": {"b": None}, "c": [], "d": [{"e": 1}, 2]})
     assert capsys.readouterr().out == "a:\n  b: -\nc: -\nd:\n  - e: 1\n  - 2\n"
     assert brief("two\nlines " + "x" * 80, 12) == "two lines x…"
+
+
+def test_what_callers_named_like_a_time_stays_what_it_is():
+    record = {
+        "occurred_at": "2025-06-30T12:00:00.000000Z",
+        "output": {"created_at": 1_700_000_000, "steps": [{"done_at": 7}]},
+        "measures": {"paid_at": 3},
+    }
+    assert plain({"items": [record], "at": 0}) == {
+        "items": [record],
+        "at": "1970-01-01T00:00:00.000000Z",
+    }
+
+
+def test_a_restore_says_how_many_as_people_do():
+    done = Restored("b", "b", 0, {}, {}, 0, ("0003", "0003"))
+    assert list(notes_of(done)) == []
+    one, more = (list(notes_of(replace(done, erased=n, unfiled=n))) for n in (1, 2))
+    assert [note.split(" made")[0] for note in one[:1]] == ["1 erasure was"]
+    assert [note.split(" taken")[0] for note in one[1:]] == ["1 record was"]
+    assert [note.split()[0:3] for note in more] == [
+        ["2", "erasures", "were"],
+        ["2", "records", "were"],
+    ]
