@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,14 @@ from analect_operator.build.environment import PORT, backends
 from analect_operator.build.site import Site
 from analect_operator.build.workloads import processors, worker
 from analect_operator.errors import ApiError
+from analect_operator.lease import NotLeading
 from analect_operator.metrics import Metrics
 from analect_operator.queue import WorkQueue
 from analect_operator.reconciling import Memory, Reconciler
 from analect_operator.resources import PODS, Ref
 from analect_operator.settings import OperatorOptions
 from analect_operator.specs.store import StoreSpec
-from analect_operator.specs.workloads import BacklogAutoscaling
+from analect_operator.specs.workloads import BacklogAutoscaling, Processor
 from analect_operator.verdicts import EngineState
 from analect_operator.world import STORE, World
 
@@ -41,7 +42,9 @@ _ENGINES = {"search": ("search", "vectors")}
 
 @dataclass(slots=True)
 class Asker:
-    """Asks the dispatcher of every store in turn, while this replica leads."""
+    """Asks the dispatcher of every store in turn, while this replica leads; ``leading`` returns
+    when it does.
+    """
 
     api: Api
     world: World
@@ -49,6 +52,7 @@ class Asker:
     queue: WorkQueue[Ref]
     metrics: Metrics
     options: OperatorOptions
+    leading: Callable[[], Awaitable[None]]
     _keys: dict[Ref, tuple[str, str]] = field(default_factory=dict)
     _calm: dict[tuple[Ref, str], int] = field(default_factory=dict)
 
@@ -58,6 +62,7 @@ class Asker:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
                 await asyncio.sleep(self.options.poll_seconds)
+                await self.leading()
                 await asyncio.gather(*(self._one(session, ref) for ref in self.world.refs(STORE)))
 
     async def _one(self, session: aiohttp.ClientSession, ref: Ref) -> None:
@@ -112,12 +117,33 @@ class Asker:
         self.metrics.backlog.labels(ref.namespace, ref.name).set(sum(backlog.values()))
         engines = engine_states(site, status)
         workers = self._workers(ref, site, memory, backlog)
-        for name in [name for name, count in memory.workers.items() if count > workers[name]]:
+        for name in self._fewer(site, memory, workers, backlog):
             await self._price(site, name, frozenset(status.get("busy", {}).get(name, ())))
         schema = status.get("store", {}).get("schema") or memory.schema
         if (engines, workers, schema) != (memory.engines, memory.workers, memory.schema):
             memory.engines, memory.workers, memory.schema = engines, workers, schema
             self.queue.add(ref)
+
+    def _fewer(
+        self, site: Site, memory: Memory, workers: Mapping[str, int], backlog: Mapping[str, int]
+    ) -> list[str]:
+        """Processors of which a worker is about to go: now, or, where KEDA decides when, at any
+        moment while the backlog asks for fewer than there are.
+        """
+        if not self.world.cluster.keda:
+            return [name for name, count in memory.workers.items() if count > workers[name]]
+        return [
+            one.name
+            for one in processors(site)
+            if one.autoscaling is not None
+            and wanted_workers(one.autoscaling, backlog.get(one.name, 0)) < self._live(site, one)
+        ]
+
+    def _live(self, site: Site, processor: Processor) -> int:
+        """How many workers its Deployment is to have."""
+        ref = Ref(site.namespace, "Deployment", site.called(worker(processor.name)))
+        child = self.stores.children.get(ref)
+        return 0 if child is None else child.facts.wanted
 
     async def _price(self, site: Site, processor: str, busy: frozenset[str]) -> None:
         """Of its workers, those that have a job at hand are the last to go."""
@@ -129,9 +155,9 @@ class Asker:
                 if meta.get("annotations", {}).get(_PRICE, "0") != price:
                     ref = Ref(site.namespace, "Pod", meta["name"])
                     await self.api.annotate(ref, {_PRICE: price})
-        except ApiError as error:
+        except (ApiError, NotLeading) as error:
             # A worker that is told to go finishes its job in any case.
-            log.debug("workers not priced", store=site.name, code=error.code)
+            log.debug("workers not priced", store=site.name, error=type(error).__name__)
 
     def _workers(
         self, ref: Ref, site: Site, memory: Memory, backlog: Mapping[str, int]

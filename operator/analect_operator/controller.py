@@ -172,8 +172,15 @@ class Controller:
                 await asyncio.sleep(1)
 
     async def _ask(self) -> None:
-        await self.lease.leading()
-        asker = Asker(self.api, self.world, self.stores, self.queue, self.metrics, self.options)
+        asker = Asker(
+            self.api,
+            self.world,
+            self.stores,
+            self.queue,
+            self.metrics,
+            self.options,
+            self.lease.leading,
+        )
         await asker.run()
 
     async def _discover(self) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.cluster import binary
+from tests.cluster.conftest import ROOT
 from tests.cluster.operators import EXTERNAL, Operators, Place, Running, operators
 from tests.cluster.plane import Plane, wait_for
+from tests.conftest import requires
 
 ENGINES = ("database", "queue", "search", "vectors", "graph")
 
@@ -60,6 +63,29 @@ def answering(dispatcher: Dispatcher) -> Iterator[str]:
 def fleet(plane: Plane, tmp_path: Path) -> Iterator[Operators]:
     with operators(plane, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def with_keda(tmp_path: Path) -> Iterator[Plane]:
+    """A control plane that knows KEDA's kinds beside ours. Nobody scales anything there: the test
+    says how many there are to be, as KEDA would.
+    """
+    if missing := binary.missing():
+        requires("kubernetes", missing)
+    kinds = tmp_path / "kinds"
+    kinds.mkdir()
+    foreign = Path(__file__).parent / "foreign"
+    keda = (foreign / f"{name}.yaml" for name in ("scaledobjects", "triggerauthentications"))
+    for file in (*(ROOT / "crds").glob("*.yaml"), *keda):
+        (kinds / file.name).symlink_to(file)
+    made = Plane(binary.ensure(), tmp_path / "plane", kinds)
+    try:
+        made.start()
+        made.start_kwok()
+        made.provide_volumes(2)
+        yield made
+    finally:
+        made.stop()
 
 
 def pods_of(place: Place, component: str) -> list[str]:
@@ -130,3 +156,53 @@ def test_engines_in_words_and_workers_by_the_backlog(
         assert second.leads()
     secret = place.get("secrets", "demo-generated") or {}
     assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}
+
+
+PRICE = "controller.kubernetes.io/pod-deletion-cost"
+
+
+def prices(place: Place) -> dict[str, str]:
+    """What it costs to delete each of the workers on words; those that nobody priced are absent."""
+    found = {}
+    for name in pods_of(place, "worker-text"):
+        meta = (place.get("pods", name) or {"metadata": {}})["metadata"]
+        if PRICE in meta.get("annotations", {}):
+            found[name] = meta["annotations"][PRICE]
+    return found
+
+
+def test_who_is_busy_is_told_to_whoever_scales(with_keda: Plane, tmp_path: Path) -> None:
+    place = Place(with_keda, "default")
+    dispatcher = Dispatcher()
+    scaled = {"name": "text", "autoscaling": {"min": 1, "max": 4, "targetBacklog": 10}}
+    with operators(with_keda, tmp_path) as fleet, answering(dispatcher) as address:
+        where = f"{address}/{{service}}"
+        running = fleet.ready(poll_seconds="0.1", service_url=where)
+        wait_for(running.leads, what="it leads")
+        place.store("demo", EXTERNAL | {"processors": [scaled]})
+        dispatcher.status["processors"] = {"text": {"entries": 35}}
+        workers = place.path("deployments", "demo-worker-text")
+        wait_for(lambda: place.get("deployments", "demo-worker-text"), what="its workers")
+        with_keda.api.merge(f"{workers}/scale", {"spec": {"replicas": 4}})
+        pods = wait_for(
+            lambda: found if len(found := pods_of(place, "worker-text")) == 4 else None,
+            what="as many as somebody else wants",
+        )
+        dispatcher.status |= {"busy": {"text": [pods[1]]}, "processors": {"text": {"entries": 25}}}
+        wait_for(lambda: prices(place) == {pods[1]: "1"}, what="the busy one costs")
+        # Nobody has scaled them yet, and another one has work now.
+        dispatcher.status["busy"] = {"text": [pods[2]]}
+        now = {pods[1]: "0", pods[2]: "1"}
+        wait_for(lambda: prices(place) == now, what="the other one costs")
+
+        lease = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{fleet.lease}"
+        with_keda.api.merge(lease, {"spec": {"holderIdentity": "another"}})
+        wait_for(lambda: not running.leads(), what="it leads no more")
+        dispatcher.status["busy"] = {"text": [pods[0]]}
+        now = {pods[0]: "1", pods[1]: "0", pods[2]: "0"}
+        wait_for(lambda: prices(place) == now, what="told once it leads again")
+        assert running.leads()
+
+        dispatcher.status["processors"] = {"text": {"entries": 3}}
+        with_keda.api.merge(f"{workers}/scale", {"spec": {"replicas": 1}})
+        wait_for(lambda: pods_of(place, "worker-text") == [pods[0]], what="the busy one is left")
