@@ -44,23 +44,23 @@ def register(app: typer.Typer) -> None:
     command(app, "archive")(archive)
 
 
-def plan(session: Session, policy: Policies = None) -> None:
+def plan(
+    session: Session,
+    policy: Policies = None,
+    totals: Annotated[
+        bool, typer.Option("--totals", help="Only how many records, without the lines.")
+    ] = False,
+) -> None:
     """Say exactly what `analect retention run` would do now; change nothing."""
     need_store(session, "plan for")
     with session.service() as service:
         found = service.retention.plan(service.retention.policies(policy or ()))
     if session.json:
-        session.out.value(
-            {
-                "at": found.at,
-                "records": found.records,
-                "held": found.held,
-                "items": shown(found.lines),
-                "next": None,
-            }
-        )
+        lines = {} if totals else {"items": shown(found.lines), "next": None}
+        session.out.value({"at": found.at, "records": found.records, "held": found.held, **lines})
         return
-    session.out.table({name: name for name in _COLUMNS}, shown(found.lines))
+    if not totals:
+        session.out.table({name: name for name in _COLUMNS}, shown(found.lines))
     session.out.note(f"{found.records} records would move; {found.held} are due but held")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from analect_operator.projection import live_digest
@@ -17,7 +18,7 @@ Uid = str
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a status is made of: pods wanted, current and ready of a workload; how a Job ended;
-    when a CronJob last ran.
+    when a CronJob last ran, and when it does: nothing while it is suspended.
     """
 
     wanted: int = 0
@@ -29,6 +30,8 @@ class Facts:
     ended: str | None = None
     succeeded_at: str | None = None
     message: str = ""
+    schedule: str | None = None
+    zone: str = "Etc/UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,10 @@ def _facts(item: dict[str, Any]) -> Facts:
             return _of_job(status, item["metadata"])
         case "CronJob":
             return Facts(
-                began=status.get("lastScheduleTime"), succeeded_at=status.get("lastSuccessfulTime")
+                began=status.get("lastScheduleTime"),
+                succeeded_at=status.get("lastSuccessfulTime"),
+                schedule=None if spec.get("suspend") else intern(spec["schedule"]),
+                zone=intern(spec.get("timeZone", "Etc/UTC")),
             )
         case _:
             return Facts()

@@ -92,8 +92,9 @@ class Controller:
             default_image=options.image,
             random_bytes=self.random_bytes,
             leads=lambda: self.lease.leads,
+            wall=self.wall,
         )
-        self.policies = Policies(self.api, self.world, self.children, reporter)
+        self.policies = Policies(self.api, self.world, self.children, reporter, self.wall)
         self.works = Works(
             api=self.api,
             world=self.world,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from analect_operator.children import Child, Children
 from analect_operator.conditions import Verdict, no, yes
 from analect_operator.reporting import Reporter
 from analect_operator.resources import PODS, Ref
+from analect_operator.runs import next_run
 from analect_operator.specs.retention import RetentionSpec
 from analect_operator.world import POLICY, World, store_of
 
@@ -41,12 +43,13 @@ def governing(world: World, store: Ref) -> Policy | None:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Looks at policies."""
+    """Looks at policies. ``wall`` gives microseconds since 1970."""
 
     api: Api
     world: World
     children: Children
     reporter: Reporter
+    wall: Callable[[], int]
 
     async def reconcile(self, ref: Ref) -> None:
         """Say whether the policy is the one that counts, and what its last run did."""
@@ -56,9 +59,15 @@ class Policies:
         store = store_of(body)
         assert store is not None  # noqa: S101  (a policy names one)
         accepted = self._accepted(body, store)
-        more: dict[str, Any] = {"lastRun": body.get("status", {}).get("lastRun")}
+        status = body.get("status", {})
+        more: dict[str, Any] = {name: status.get(name) for name in ("lastRun", "wouldAffect")}
         if accepted.true:
-            more |= await self._last_run(body, store)
+            cron_job = Ref(store.namespace, "CronJob", names.child(store.name, "retention"))
+            more |= await self._last_run(body, cron_job)
+            if (child := self.children.get(cron_job)) is not None:
+                more["nextRun"] = next_run(child, self.wall())
+        if not body["spec"].get("dryRun"):
+            del more["wouldAffect"]
         await self.reporter.report(body, [accepted, _active(body, accepted)], more)
 
     def _accepted(self, body: dict[str, Any], store: Ref) -> Verdict:
@@ -80,8 +89,7 @@ class Policies:
             return no("Accepted", "AnotherPolicy", text)
         return yes("Accepted", "Governs", f"governs the store {store.name}")
 
-    async def _last_run(self, body: dict[str, Any], store: Ref) -> dict[str, Any]:
-        cron_job = Ref(store.namespace, "CronJob", names.child(store.name, "retention"))
+    async def _last_run(self, body: dict[str, Any], cron_job: Ref) -> dict[str, Any]:
         ended = [job for job in self.children.made_by(cron_job) if job.facts.ended]
         if not ended:
             return {}
@@ -89,7 +97,7 @@ class Policies:
         known = body.get("status", {}).get("lastRun", {})
         if known.get("time") == last.facts.ended:
             return {}
-        summary = await self._summary(store.namespace, last)
+        summary = await self._summary(cron_job.namespace, last)
         run = {"time": last.facts.ended, "outcome": last.facts.outcome}
         run |= {ours: summary[theirs] for ours, theirs in _COUNTS.items() if theirs in summary}
         if last.facts.outcome == "Failed":

@@ -76,7 +76,9 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Looks at stores. ``leads`` says whether it is this replica that decides."""
+    """Looks at stores. ``leads`` says whether it is this replica that decides, ``wall`` gives
+    microseconds since 1970.
+    """
 
     api: Api
     world: World
@@ -87,6 +89,7 @@ class Reconciler:
     default_image: str
     random_bytes: Callable[[int], bytes]
     leads: Callable[[], bool]
+    wall: Callable[[], int]
     memories: dict[Ref, Memory] = field(default_factory=dict)
 
     async def reconcile(self, ref: Ref) -> None:
@@ -248,7 +251,7 @@ class Reconciler:
         selector = site.selector("embedded" if site.embedded else "ingest")
         return {
             "endpoints": _endpoints(site),
-            "runs": runs(site, self.children, status.get("runs", [])) or None,
+            "runs": runs(site, self.children, status.get("runs", []), self.wall()) or None,
             "version": decided.migration.image,
             "migratedVersion": decided.migration.migrated,
             "heldMode": decided.held_mode,

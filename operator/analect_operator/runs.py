@@ -1,12 +1,13 @@
-"""The last runs of what a store does by the clock."""
+"""The last and the next runs of what a store does by the clock."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from analect_operator.build.site import Site
-from analect_operator.children import Children
+from analect_operator.children import Child, Children
 from analect_operator.resources import Ref
+from analect_operator.times import next_tick
 
 _PARTS = (
     "archive",
@@ -19,8 +20,12 @@ _PARTS = (
 )
 
 
-def runs(site: Site, children: Children, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry a CronJob that ran once; what a Job said that is gone already stays said."""
+def runs(
+    site: Site, children: Children, before: list[dict[str, Any]], now: int
+) -> list[dict[str, Any]]:
+    """One entry a CronJob that ran or will run; what a Job said that is gone already stays said.
+    ``now`` in microseconds since 1970.
+    """
     known = {one["name"]: one for one in before}
     found = []
     for part in _PARTS:
@@ -38,7 +43,14 @@ def runs(site: Site, children: Children, before: list[dict[str, Any]]) -> list[d
             entry["lastTime"] = child.facts.began
         if child.facts.succeeded_at is not None:
             entry["lastSuccessTime"] = child.facts.succeeded_at
+        entry["nextTime"] = next_run(child, now)
         entry = {name: value for name, value in entry.items() if value}
         if len(entry) > 1:
             found.append(entry)
     return found
+
+
+def next_run(cron_job: Child, now: int) -> str | None:
+    """When a CronJob runs next; None while it is suspended."""
+    facts = cron_job.facts
+    return None if facts.schedule is None else next_tick(facts.schedule, facts.zone, now)

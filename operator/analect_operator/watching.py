@@ -29,7 +29,7 @@ def observed(controller: Controller, metrics: Metrics) -> None:
         now = controller.wall()
         if body["spec"].get("backup") is not None:
             backups[ref.namespace, ref.name] = _age(body, "backup-", now)
-        if any(one["name"] == "retention" for one in _runs(body)):
+        if any(one["name"] == "retention" and "lastTime" in one for one in _runs(body)):
             retentions[ref.namespace, ref.name] = _age(body, "retention", now)
     metrics.tell(metrics.backup_age, backups)
     metrics.tell(metrics.retention_age, retentions)

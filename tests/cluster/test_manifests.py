@@ -77,7 +77,7 @@ SERVED = {
     },
     "dispatcher": {"replicas": 2, "resources": SIZES},
     "processors": [
-        {"name": "text", "autoscaling": {"min": 0, "max": 9}, "batch": 100},
+        {"name": "text", "autoscaling": {"min": 0, "max": 9}, "batch": 100, "concurrency": 4},
         {"name": "graph", "replicas": 2, "resources": SIZES},
     ],
 }

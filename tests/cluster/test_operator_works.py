@@ -47,6 +47,25 @@ def commands(place: Place, part: str) -> list[list[str]]:
     return sorted(job["spec"]["template"]["spec"]["containers"][0]["command"][4:] for job in jobs)
 
 
+def run_now(place: Place, name: str) -> None:
+    """As `kubectl create job --from` does."""
+    cron_job = place.get("cronjobs", name) or {}
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": name,
+        "uid": cron_job["metadata"]["uid"],
+        "controller": True,
+    }
+    template = cron_job["spec"]["jobTemplate"]
+    meta = {
+        "name": f"{name}-now",
+        "labels": template["metadata"]["labels"],
+        "ownerReferences": [owner],
+    }
+    place.plane.api.call("POST", place.path("jobs"), {"metadata": meta, "spec": template["spec"]})
+
+
 def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     summary = '{"archived": 5, "compressed": 3, "deleted": 2, "bytes_freed": 4096}'
     place.create("RetentionPolicy", "retentionpolicies", "keep", STORE | {"rules": RULES})
@@ -56,23 +75,15 @@ def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     place.says("keep", "Accepted", "True", plural="retentionpolicies")
     place.ready("demo")
     wait_for(lambda: "demo-retention" in place.names("cronjobs"), what="the CronJob")
+    wait_for(
+        lambda: (
+            status(place, "retentionpolicies", "keep").get("nextRun", "").endswith("T01:00:00Z")
+        ),
+        what="when it runs next",
+    )
     config = place.get("configmaps", "demo-retention") or {}
     assert '"hotDays": 30' in config["data"]["policy.json"]
-    cron_job = place.get("cronjobs", "demo-retention") or {}
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "name": "demo-retention",
-        "uid": cron_job["metadata"]["uid"],
-        "controller": True,
-    }
-    template = cron_job["spec"]["jobTemplate"]
-    meta = {
-        "name": "demo-retention-now",
-        "labels": template["metadata"]["labels"],
-        "ownerReferences": [owner],
-    }
-    place.plane.api.call("POST", place.path("jobs"), {"metadata": meta, "spec": template["spec"]})
+    run_now(place, "demo-retention")
     run = wait_for(
         lambda: status(place, "retentionpolicies", "keep").get("lastRun"), what="the last run"
     )
@@ -85,11 +96,35 @@ def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     )
     wait_for(
         lambda: (
-            [one["outcome"] for one in status(place, "analysisstores", "demo").get("runs", ())]
+            [one.get("outcome") for one in status(place, "analysisstores", "demo")["runs"]]
             == ["Succeeded"]
         ),
         what="the store tells of it too",
     )
+
+
+def test_a_policy_that_only_plans_says_what_it_would_do(place: Place) -> None:
+    def said() -> dict[str, Any]:
+        return status(place, "retentionpolicies", "keep")
+
+    def planned() -> list[bool]:
+        return ["nextTime" in one for one in status(place, "analysisstores", "demo")["runs"]]
+
+    place.store("demo", saying(EXTERNAL, '{"records": 7, "held": 1}'))
+    spec = STORE | {"rules": RULES, "dryRun": True}
+    place.create("RetentionPolicy", "retentionpolicies", "keep", spec)
+    place.ready("demo")
+    wait_for(lambda: "nextRun" in said(), what="it is planned")
+    assert planned() == [True]
+    run_now(place, "demo-retention")
+    wait_for(lambda: "lastRun" in said(), what="it ran")
+    patch = {"spec": {"suspend": True}}
+    place.plane.api.merge(place.path("retentionpolicies", "keep"), patch)
+    place.says("keep", "Active", "False", "Suspended", plural="retentionpolicies")
+    wait_for(lambda: "nextRun" not in said(), what="it runs no more")
+    assert planned() == [False]
+    # Looked at twice since that run.
+    assert said()["wouldAffect"] == 7
 
 
 def test_a_second_policy_is_refused_and_takes_over_later(place: Place) -> None:

@@ -41,9 +41,12 @@ def site(spec: dict[str, Any]) -> Site:
 
 
 def commands() -> list[list[str]]:
-    policy = Policy("p", RetentionSpec.model_validate(STORE))
+    policies = [
+        Policy("p", RetentionSpec.model_validate(STORE | {"dryRun": dry})) for dry in (False, True)
+    ]
     found = []
-    for where in (site(SPEC), site({"embedded": {}, "backup": {"volume": {}}})):
+    stores = (site(SPEC), site({"embedded": {}, "backup": {"volume": {}}}))
+    for where, policy in zip(stores, policies, strict=True):
         for one in [*children(where, policy), migration(where), fence(where, "key")]:
             spec = one.get("spec", {})
             spec = spec.get("jobTemplate", {}).get("spec", spec)

@@ -55,6 +55,8 @@ def test_records_age_into_a_bucket(home, bucket, objects, tmp_path):
             service.ingest(drafts)
     plan = told("retention", "plan")
     assert (plan["records"], {one["to"] for one in plan["items"]}) == (8, {"warm"})
+    totals = told("retention", "plan", "--totals")
+    assert (totals.keys(), totals["records"]) == ({"at", "records", "held"}, 8)
     assert told("archive")["retention"]["archived"] == 8
     assert json.loads((tmp_path / "termination").read_text())["outcome"] == "complete"
     assert told("retention", "run")["compressed"] == 4

@@ -165,7 +165,10 @@ def test_a_policy_is_what_the_job_reads() -> None:
     assert "storeRef" not in policy
     cron_job = found["CronJob", "demo-retention"]["spec"]["jobTemplate"]["spec"]["template"]
     command = cron_job["spec"]["containers"][0]["command"]
-    assert command[4:] == ["retention", "plan", "--policy", "/etc/analect/retention/policy.json"]
+    assert command[4:] == [
+        *("retention", "plan", "--totals"),
+        *("--policy", "/etc/analect/retention/policy.json"),
+    ]
 
 
 def test_the_archive_job_ages_by_the_same_policy_and_rests_while_it_only_plans() -> None:
@@ -206,6 +209,25 @@ def test_keda_scales_workers_where_it_is_there() -> None:
     assert "replicas" not in theirs["Deployment", "demo-worker-text"]["spec"]
     scaled = theirs["ScaledObject", "demo-worker-text"]["spec"]
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 5)
+
+
+def test_a_worker_does_as_much_at_once_as_it_is_told() -> None:
+    spec = FULL | {"processors": [{"name": "text", "concurrency": 3}, {"name": "graph"}]}
+    found = made(site(spec))
+
+    def said(name: str) -> dict[str, str]:
+        (container,) = found["Deployment", f"demo-worker-{name}"]["spec"]["template"]["spec"][
+            "containers"
+        ]
+        return {
+            one["name"]: one["value"]
+            for one in container["env"]
+            if "QUEUE__" in one["name"] and "value" in one
+        }
+
+    ways = {"ANALECT_QUEUE__WORKER": "pool", "ANALECT_QUEUE__PROCESSES": "3"}
+    assert said("text") == said("graph") | ways
+    assert not said("graph").keys() & ways
 
 
 @pytest.mark.parametrize(("entries", "wanted"), [(0, 1), (100, 1), (101, 2), (10_000, 5)])

@@ -25,6 +25,7 @@ from analect_operator.queue import WorkQueue
 from analect_operator.reporting import worth_telling
 from analect_operator.resources import Ref
 from analect_operator.settings import PREFIX, OperatorOptions
+from analect_operator.times import micros_of, next_tick
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "operator.md"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -188,6 +189,24 @@ def test_two_stores_never_share_a_child(one: str, other: str) -> None:
 )
 def test_older_images_are_known_by_their_numbers(image: str, than: str, older: bool) -> None:
     assert _older(image, than) is older
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "then"),
+    [
+        ("0 2 * * *", "Etc/UTC", "2026-03-29T02:00:00Z"),
+        ("@daily", "Europe/Berlin", "2026-03-29T22:00:00Z"),
+        ("0 9 * * MON", "America/New_York", "2026-03-30T13:00:00Z"),
+        ("*/15 * * * *", "Asia/Kolkata", "2026-03-29T00:45:00Z"),
+        ("0 0 30 2 *", "Etc/UTC", None),
+        ("99 2 * * *", "Etc/UTC", None),
+        ("0 2 * * *", "Mars/Olympus", None),
+    ],
+)
+def test_when_a_schedule_is_next_due(schedule: str, zone: str, then: str | None) -> None:
+    now = micros_of("2026-03-29T00:30:00Z")
+    assert next_tick(schedule, zone, now) == then
+    assert next_tick(schedule, zone, now + 59_000_000) == then
 
 
 def test_every_metric_and_setting_is_documented() -> None:

@@ -81,16 +81,25 @@ def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
         processor.resources,
         replicas=0 if still else wanted,
     )
-    if processor.batch is not None:
-        batch = {"name": "ANALECT_PROCESSING__BATCH_SIZE", "value": str(processor.batch)}
+    if more := dict(_paced(processor)):
         container = made["spec"]["template"]["spec"]["containers"][0]
-        container["env"] = [*container["env"], batch]
+        found = [{"name": name, "value": value} for name, value in more.items()]
+        container["env"] = [*container["env"], *found]
     if scaled is not None and site.cluster.keda and not still:
         del made["spec"]["replicas"]
         yield from _scaled_by_keda(site, processor.name, scaled)
     yield made
     if (wanted if scaled is None else scaled.max) > 1:
         yield _budget(site, component)
+
+
+def _paced(processor: Processor) -> Iterator[tuple[str, str]]:
+    """How much of its work a worker does at once."""
+    if processor.batch is not None:
+        yield "ANALECT_PROCESSING__BATCH_SIZE", str(processor.batch)
+    if processor.concurrency > 1:
+        yield "ANALECT_QUEUE__WORKER", "pool"
+        yield "ANALECT_QUEUE__PROCESSES", str(processor.concurrency)
 
 
 def _scaled_by_keda(site: Site, processor: str, scaling: BacklogAutoscaling) -> Iterator[Manifest]:

@@ -37,6 +37,9 @@ class RunState(Spec):
         default=None, description="How that ended."
     )
     last_success_time: Time | None = Field(default=None, description="When it last ended well.")
+    next_time: Time | None = Field(
+        default=None, description="When it runs next; nothing while it is suspended."
+    )
     message: Short | None = Field(default=None, description="What is to be said of it.")
 
 
@@ -89,6 +92,9 @@ class RetentionStatus(Spec):
         default=None, description="Generation of the spec that was last acted on."
     )
     last_run: RetentionRun | None = Field(default=None, description="The last run.")
+    next_run: Time | None = Field(
+        default=None, description="When it runs next; nothing while it is suspended."
+    )
     would_affect: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Records that a run would have affected, when dry."
     )

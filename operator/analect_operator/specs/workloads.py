@@ -107,6 +107,9 @@ class Processor(Spec):
         default=None,
         description="As many workers as the backlog asks for, instead of a fixed number.",
     )
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Processes in each worker, which have a job each."
+    )
     batch: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="Records handed to the processor at once, about."
     )
