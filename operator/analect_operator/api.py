@@ -124,10 +124,12 @@ class Api:
         asked = {**query, "limit": str(_PAGE)} | ({"continue": after} if after else {})
         return _PAGES.decode(await self._call("GET", resource.path(namespace), query=asked))
 
-    async def apply(self, manifest: Body, *, force: bool = True) -> Body:
+    async def apply(
+        self, manifest: Body, *, force: bool = True, manager: str = FIELD_MANAGER
+    ) -> Body:
         """Server-side apply under our field manager; what is there afterwards, `decoded`."""
         ref = Ref.of(manifest)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         return decoded(
             await self._write("apply", ref, "PATCH", _path(ref), manifest, query, _APPLY)
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from analect_operator.api import Api
+from analect_operator.api import FIELD_MANAGER, Api
 from analect_operator.children import Child, Children
 from analect_operator.errors import ApiError
 from analect_operator.metrics import Metrics
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 _NEVER_DELETED = frozenset({"PersistentVolumeClaim", "Secret", "Job"})
 """Data goes with its store or not at all; Jobs end by themselves."""
 _INVALID = 422
+_UNTIL_SCALED = f"{FIELD_MANAGER}-until-scaled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class Applier:
         self, manifest: dict[str, Any], ref: Ref, live: Child | None, owner: str
     ) -> dict[str, Any]:
         if live is not None:
+            if live.sized and "replicas" not in manifest["spec"]:
+                await self._leave_size(manifest, live)
             return await self._api.apply(manifest)
         try:
             # Not by force: what we do not know of may be somebody else's.
@@ -142,6 +145,14 @@ class Applier:
                 "remove it, or give the store another name",
             )
         return await self._api.apply(manifest)
+
+    async def _leave_size(self, manifest: dict[str, Any], live: Child) -> None:
+        """The number of pods stays as it is until an autoscaler says another: a field that nobody
+        holds any more would go back to 1.
+        """
+        meta = {name: manifest["metadata"][name] for name in ("name", "namespace")}
+        held = {**manifest, "metadata": meta, "spec": {"replicas": live.facts.wanted}}
+        await self._api.apply(held, force=False, manager=_UNTIL_SCALED)
 
     async def _delete(self, ref: Ref, child: Child) -> None:
         async with self._slots:

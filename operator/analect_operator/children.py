@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from analect_operator.projection import live_digest
+from analect_operator.projection import live_digest, sized
 from analect_operator.resources import Ref
 from analect_operator.specs.base import GROUP
 
@@ -37,7 +37,7 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Child:
     """A live object: its version, its hash in the fields that are ours, and its facts. ``maker``
-    is the CronJob that made a Job.
+    is the CronJob that made a Job; ``sized`` says that the number of pods is ours.
     """
 
     uid: Uid
@@ -48,6 +48,7 @@ class Child:
     deleting: bool
     facts: Facts
     maker: str | None = None
+    sized: bool = False
 
 
 class Children:
@@ -156,6 +157,7 @@ def _child(item: dict[str, Any]) -> Child:
         deleting="deletionTimestamp" in meta,
         facts=_facts(item),
         maker=maker.get("name"),
+        sized=item["kind"] == "Deployment" and sized(item),
     )
 
 

@@ -44,6 +44,15 @@ def live_digest(live: dict[str, Any]) -> str | None:
     return None
 
 
+def sized(live: dict[str, Any]) -> bool:
+    """Whether the number of pods of a live workload is a field of ours."""
+    return any(
+        b'"f:replicas"' in bytes(entry.fieldsV1)
+        for entry in live["metadata"].get("managedFields", ())
+        if entry.manager == FIELD_MANAGER and entry.operation == "Apply" and not entry.subresource
+    )
+
+
 def _mine(live: dict[str, Any], fields: bytes) -> dict[str, Any]:
     """What ``fields`` speak of. Stores are much alike, and so are their children: but for the uid
     of the owner, that is taken out by what was made for the first one of this shape.

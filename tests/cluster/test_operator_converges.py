@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -172,6 +173,41 @@ def test_changes_reach_the_children(place: Place) -> None:
             for item in place.plane.api.items(place.path("deployments"))
         ),
         what="no pod at all",
+    )
+
+
+def test_an_autoscaler_begins_with_the_pods_there_are(place: Place) -> None:
+    place.store("demo", EXTERNAL | {"ingest": {"replicas": 4}})
+    place.ready("demo")
+    path = place.path("deployments", "demo-ingest")
+    since = (place.get("deployments", "demo-ingest") or {})["metadata"]["resourceVersion"]
+    scaled = {"replicas": None, "autoscaling": {"min": 2, "max": 6}}
+    place.change("demo", {"ingest": scaled})
+    store = place.get("analysisstores", "demo") or {}
+    wait_for(
+        lambda: (
+            (place.get("analysisstores", "demo") or {})["status"]["observedGeneration"]
+            == store["metadata"]["generation"]
+        ),
+        what="a look at the store",
+    )
+    assert place.names("horizontalpodautoscalers") == {"demo-ingest"}
+    place.plane.api.merge(f"{path}/scale", {"spec": {"replicas": 5}})
+    place.plane.api.merge(path, {"metadata": {"labels": {"seen": "all"}}})
+    seen = []
+    with place.plane.api.watch(place.path("deployments"), since) as answer:
+        for line in answer:
+            body = json.loads(line)["object"]
+            if body["metadata"]["name"] == "demo-ingest":
+                seen.append(body["spec"]["replicas"])
+                if "seen" in body["metadata"]["labels"]:
+                    break
+    assert set(seen) == {4, 5}
+    # And back: what the autoscaler said counts no more.
+    place.change("demo", {"ingest": {"replicas": 3, "autoscaling": None}})
+    wait_for(
+        lambda: (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] == 3,
+        what="a fixed number again",
     )
 
 
