@@ -127,7 +127,8 @@ class Applier:
         self, manifest: dict[str, Any], ref: Ref, live: Child | None, owner: str
     ) -> dict[str, Any]:
         if live is not None:
-            if live.sized and "replicas" not in manifest["spec"]:
+            # Of none it would stay: no autoscaler of Kubernetes begins with that.
+            if live.sized and live.facts.wanted and "replicas" not in manifest["spec"]:
                 await self._leave_size(manifest, live)
             return await self._api.apply(manifest)
         try:

@@ -204,11 +204,19 @@ def test_an_autoscaler_begins_with_the_pods_there_are(place: Place) -> None:
                     break
     assert set(seen) == {4, 5}
     # And back: what the autoscaler said counts no more.
-    place.change("demo", {"ingest": {"replicas": 3, "autoscaling": None}})
-    wait_for(
-        lambda: (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] == 3,
-        what="a fixed number again",
-    )
+    changes: list[tuple[dict[str, Any], set[int]]] = [
+        ({"mode": "ReadOnly"}, {0}),
+        ({"mode": "Active"}, {1, 2}),
+        ({"ingest": {"replicas": 3, "autoscaling": None}}, {3}),
+    ]
+    for spec, wanted in changes:
+        place.change("demo", spec)
+        wait_for(
+            lambda w=wanted: (
+                (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] in w
+            ),
+            what=f"{wanted} pods",
+        )
 
 
 def test_lists_keep_the_order_that_they_were_given(place: Place, operator: Running) -> None:
