@@ -22,7 +22,7 @@ from analect_operator.errors import ApiError
 from analect_operator.lease import NotLeading
 from analect_operator.metrics import Metrics
 from analect_operator.queue import WorkQueue
-from analect_operator.reconciling import Memory, Reconciler
+from analect_operator.reconciling import Memory, Reconciler, paused
 from analect_operator.resources import PODS, Ref
 from analect_operator.settings import OperatorOptions
 from analect_operator.specs.store import StoreSpec
@@ -80,7 +80,7 @@ class Asker:
             log.debug("store not asked", store=ref.name, error=type(error).__name__)
             return
         if status is not None:
-            await self._learn(ref, site, memory, status)
+            await self._learn(ref, site, memory, status, touch=not paused(body))
 
     async def _status(self, session: aiohttp.ClientSession, site: Site) -> dict[str, Any] | None:
         key = await self._key(site)
@@ -110,14 +110,16 @@ class Asker:
             known = self._keys[ref] = (digest, base64.b64decode(body["data"]["api-key"]).decode())
         return known[1]
 
-    async def _learn(self, ref: Ref, site: Site, memory: Memory, status: dict[str, Any]) -> None:
+    async def _learn(
+        self, ref: Ref, site: Site, memory: Memory, status: dict[str, Any], *, touch: bool
+    ) -> None:
         backlog = {
             name: int(one.get("entries", 0)) for name, one in status.get("processors", {}).items()
         }
         self.metrics.backlog.labels(ref.namespace, ref.name).set(sum(backlog.values()))
         engines = engine_states(site, status)
         workers = self._workers(ref, site, memory, backlog)
-        for name in self._fewer(site, memory, workers, backlog):
+        for name in self._fewer(site, memory, workers, backlog) if touch else ():
             await self._price(site, name, frozenset(status.get("busy", {}).get(name, ())))
         schema = status.get("store", {}).get("schema") or memory.schema
         if (engines, workers, schema) != (memory.engines, memory.workers, memory.schema):

@@ -119,7 +119,7 @@ class Reconciler:
         fence = fencing(site, body.get("status", {}), body["metadata"]["generation"], self.children)
         site = replace(site, fenced=fence.held == spec.mode)
         found = Decided(decision, fence)
-        if body["metadata"].get("annotations", {}).get(PAUSED) == "true":
+        if paused(body):
             await self._report(body, site, found, memory, paused=True)
             return
         try:
@@ -259,6 +259,11 @@ class Reconciler:
             "replicas": ingest.facts.wanted if ingest else 0,
             "selector": ",".join(f"{name}={value}" for name, value in selector.items()),
         }
+
+
+def paused(body: Body) -> bool:
+    """Whether the store is reported on and not touched."""
+    return bool(body["metadata"].get("annotations", {}).get(PAUSED) == "true")
 
 
 def _carried(verdict: Verdict, body: Body) -> Verdict:

@@ -96,7 +96,7 @@ def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     )
     wait_for(
         lambda: (
-            [one.get("outcome") for one in status(place, "analysisstores", "demo")["runs"]]
+            [one.get("outcome") for one in status(place, "analysisstores", "demo").get("runs", ())]
             == ["Succeeded"]
         ),
         what="the store tells of it too",
@@ -108,21 +108,22 @@ def test_a_policy_that_only_plans_says_what_it_would_do(place: Place) -> None:
         return status(place, "retentionpolicies", "keep")
 
     def planned() -> list[bool]:
-        return ["nextTime" in one for one in status(place, "analysisstores", "demo")["runs"]]
+        found = status(place, "analysisstores", "demo").get("runs", ())
+        return ["nextTime" in one for one in found]
 
     place.store("demo", saying(EXTERNAL, '{"records": 7, "held": 1}'))
     spec = STORE | {"rules": RULES, "dryRun": True}
     place.create("RetentionPolicy", "retentionpolicies", "keep", spec)
     place.ready("demo")
     wait_for(lambda: "nextRun" in said(), what="it is planned")
-    assert planned() == [True]
+    wait_for(lambda: planned() == [True], what="the store says so, too")
     run_now(place, "demo-retention")
     wait_for(lambda: "lastRun" in said(), what="it ran")
     patch = {"spec": {"suspend": True}}
     place.plane.api.merge(place.path("retentionpolicies", "keep"), patch)
     place.says("keep", "Active", "False", "Suspended", plural="retentionpolicies")
     wait_for(lambda: "nextRun" not in said(), what="it runs no more")
-    assert planned() == [False]
+    wait_for(lambda: planned() == [False], what="the store says so, too")
     # Looked at twice since that run.
     assert said()["wouldAffect"] == 7
 
