@@ -126,7 +126,7 @@ def cron_jobs(site: Site, policy: Policy | None) -> Iterator[Manifest]:
 
 def retention_run(site: Site, policy: Policy) -> Run:
     """The retention job under this policy."""
-    arguments = ("retention", "run", "--policy", _POLICY_FILE)
+    arguments: tuple[str, ...] = ("retention", "run", "--policy", _POLICY_FILE)
     if policy.spec.dry_run:
         # The lines of a plan may be many, and a pod's last words are few.
         arguments = ("retention", "plan", "--totals", "--policy", _POLICY_FILE)

@@ -83,8 +83,8 @@ def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
     )
     if more := dict(_paced(processor)):
         container = made["spec"]["template"]["spec"]["containers"][0]
-        found = [{"name": name, "value": value} for name, value in more.items()]
-        container["env"] = [*container["env"], *found]
+        pace = [{"name": name, "value": value} for name, value in more.items()]
+        container["env"] = [*container["env"], *pace]
     if scaled is not None and site.cluster.keda and not still:
         del made["spec"]["replicas"]
         yield from _scaled_by_keda(site, processor.name, scaled)
