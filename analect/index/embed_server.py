@@ -21,6 +21,7 @@ import numpy as np
 import stamina
 
 from analect.index.protocols import Vector
+from analect.index.trust import authority, untrusted
 from analect.model.errors import (
     ConfigurationError,
     EngineUnavailable,
@@ -120,6 +121,11 @@ class ServerEmbedder:
             rows = self._rows(answer, len(texts))
             outcome = "ok"
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            if untrusted(error):
+                raise EngineUnavailable(
+                    "the embeddings' server shows a certificate that is not trusted: name its "
+                    "authority in embeddings.ca_file (ANALECT_EMBEDDINGS__CA_FILE)"
+                ) from None  # without a cause it is not asked again
             raise EngineUnavailable(
                 "the embeddings' server does not answer as one; see that embeddings.url "
                 "(ANALECT_EMBEDDINGS__URL) is right and that it runs"
@@ -206,13 +212,7 @@ def _client(settings: Embeddings) -> httpx.Client:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     verify: ssl.SSLContext | bool = True
     if settings.ca_file is not None:
-        try:
-            verify = ssl.create_default_context(cafile=str(settings.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                "embeddings.ca_file (ANALECT_EMBEDDINGS__CA_FILE) cannot be read",
-                field="embeddings.ca_file",
-            ) from error
+        verify = authority(settings.ca_file, "embeddings.ca_file")
     return httpx.Client(headers=headers, timeout=settings.timeout_seconds, verify=verify)
 
 

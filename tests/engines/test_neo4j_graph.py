@@ -252,7 +252,7 @@ def test_tls_by_an_authority_of_ones_own(neo4j, settings, tmp_path):
         stranger = settings.model_copy(update={"url": url})
         with (
             closing(graph_index(stranger)) as index,
-            pytest.raises(EngineUnavailable, match=r"graph\.url"),
+            pytest.raises(EngineUnavailable, match=r"graph\.ca_file"),
         ):
             index.count()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -16,6 +17,7 @@ from neo4j.exceptions import ConfigurationError as DriverConfigurationError
 
 from analect.index.breaker import Breaker
 from analect.index.neo4j import schema
+from analect.index.trust import authority, untrusted
 from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
 from analect.settings import Graph
 
@@ -146,6 +148,11 @@ def translated() -> Iterator[None]:
             raise TerminalError(f"Neo4j refuses what was asked of it: {error.code}") from None
         raise EngineUnavailable(f"Neo4j cannot do it now: {error.code}") from None
     except DriverError as error:
+        if untrusted(error):
+            raise EngineUnavailable(
+                "Neo4j shows a certificate that is not trusted: name its authority in "
+                "graph.ca_file (ANALECT_GRAPH__CA_FILE)"
+            ) from error
         raise EngineUnavailable(
             "Neo4j does not answer; see that graph.url (ANALECT_GRAPH__URL) is right and that the "
             "server runs",
@@ -159,13 +166,10 @@ def _driver(settings: Graph) -> Driver:
     trust: dict[str, Any] = {}
     if settings.ca_file is not None:
         # The driver takes a certificate of one's own with the plain schemes only.
-        if not settings.ca_file.is_file():
-            raise ConfigurationError(
-                "graph.ca_file (ANALECT_GRAPH__CA_FILE) names no file", field="graph.ca_file"
-            )
+        authority(settings.ca_file, "graph.ca_file")
         url = url.replace(scheme, scheme.partition("+")[0], 1)
-        authority = neo4j.TrustCustomCAs(str(settings.ca_file))
-        trust = {"encrypted": True, "trusted_certificates": authority}
+        trusted = neo4j.TrustCustomCAs(str(settings.ca_file))
+        trust = {"encrypted": True, "trusted_certificates": trusted}
     try:
         return GraphDatabase.driver(
             url,
@@ -192,8 +196,12 @@ def _driver(settings: Graph) -> Driver:
 def _check_version(session: neo4j.Session) -> None:
     names = "CALL dbms.components() YIELD name, versions RETURN name, versions[0] AS version"
     found = next((row["version"] for row in session.run(names) if "Kernel" in row["name"]), "0.0")
-    major, minor = (int(part) for part in found.split(".")[:2])
-    if (major, minor) < _OLDEST:
+    if numbers_of(found) < _OLDEST:
         raise ConfigurationError(
             f"Neo4j {found} is too old: the graph needs 5.26 or newer", field="graph.url"
         )
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """The first two numbers; a hosted server says more than numbers (``5.27-aura``)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -11,6 +11,7 @@ from opensearchpy import OpenSearch as Client
 from opensearchpy import exceptions as driver
 
 from analect.index.breaker import Breaker
+from analect.index.trust import authority
 from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
 from analect.settings import Search
 
@@ -62,6 +63,7 @@ class OpenSearch:
         if settings.url.startswith("https:"):
             options["verify_certs"] = True
             if settings.ca_file is not None:
+                authority(settings.ca_file, "search.ca_file")
                 options["ca_certs"] = str(settings.ca_file)
         self._client = Client(
             hosts=[settings.url],

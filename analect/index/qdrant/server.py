@@ -12,7 +12,8 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from analect.index.breaker import Breaker
-from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
+from analect.index.trust import authority, untrusted
+from analect.model.errors import EngineUnavailable, TerminalError
 from analect.settings import Qdrant
 
 _BUSY = {408, 409, 429}
@@ -34,13 +35,9 @@ class QdrantServer:
         Raises:
             ConfigurationError: a file that the settings name cannot be read.
         """
-        if settings.ca_file is not None and not settings.ca_file.is_file():
-            raise ConfigurationError(
-                "qdrant.ca_file (ANALECT_QDRANT__CA_FILE) names no file", field="qdrant.ca_file"
-            )
         trust: dict[str, Any] = {}
         if settings.ca_file is not None:
-            trust["verify"] = str(settings.ca_file)
+            trust["verify"] = authority(settings.ca_file, "qdrant.ca_file")
         client = QdrantClient(
             url=settings.address,
             api_key=settings.key(),
@@ -85,6 +82,11 @@ def _translated() -> Iterator[None]:
     except ResourceExhaustedResponse as error:
         raise EngineUnavailable("Qdrant is busy", retry_after=error.retry_after_s) from None
     except (ResponseHandlingException, httpx.HTTPError) as error:
+        if untrusted(error):
+            raise EngineUnavailable(
+                "Qdrant shows a certificate that is not trusted: name its authority in "
+                "qdrant.ca_file (ANALECT_QDRANT__CA_FILE)"
+            ) from error
         raise EngineUnavailable(
             "Qdrant does not answer; see that qdrant.url (ANALECT_QDRANT__URL) is right and that "
             "the server runs"
