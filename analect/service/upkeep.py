@@ -9,7 +9,7 @@ from itertools import islice
 from analect.index.catalog import Indexes
 from analect.index.protocols import Index, Resumable
 from analect.lifecycle.tiers.reads import TieredReads
-from analect.model.ids import RecordId
+from analect.model.ids import Clock, RecordId
 from analect.model.query import MAX_LIMIT, RecordFilter
 from analect.model.record import Record
 from analect.store.feed import Feed
@@ -50,12 +50,14 @@ class Upkeep:
         feed: Feed,
         load: Callable[[Sequence[RecordId]], list[Record]],
         requeue: Callable[[Sequence[RecordId], Sequence[str]], int],
+        clock: Clock,
     ) -> None:
         self._indexes = indexes
         self._reads = reads
         self._feed = feed
         self._load = load
         self._requeue = requeue
+        self._clock = clock
 
     def rebuild(self, name: str, progress: Progress | None = None) -> int:
         """Fill a fresh index from the truth while the old one answers, then switch. Where the
@@ -104,9 +106,11 @@ class Upkeep:
 
         Args:
             name: ``text``, ``vectors`` or ``graph``.
-            repair: put what is missing or stale back into the outbox, and drop what is orphaned.
+            repair: put what is missing back into the outbox, replace what is stale, and drop what
+                is orphaned.
         """
         index = self._indexes.named(name)
+        began = self._feed.head()
         found: dict[str, list[RecordId]] = {"missing": [], "stale": [], "orphaned": []}
         counts = dict.fromkeys((*found, "truth", "indexed"), 0)
         examples: list[RecordId] = []
@@ -119,6 +123,8 @@ class Upkeep:
                 self._repair(name, index, found, at_least=BATCH)
         if repair:
             self._repair(name, index, found, at_least=1)
+            if counts["stale"]:
+                self._drop_erased(index, began)
         return VerifyReport(
             index=name,
             truth=counts["truth"],
@@ -138,9 +144,20 @@ class Upkeep:
                 continue
             if kind == "orphaned":
                 index.delete(ids)
+            elif kind == "stale":
+                self._replace(name, index, ids)
             else:
                 self._requeue(ids, [name])
             ids.clear()
+
+    def _replace(self, name: str, index: Index, ids: Sequence[RecordId]) -> None:
+        """As of now: an engine that keeps the later of two versions may hold one in a record's
+        place that is later than its receipt.
+        """
+        now = self._clock()
+        records = [r for r in self._load(ids) if r.payload_state != "erased"]
+        failures = self._indexes.fill(name, index, records, seen_at=now)
+        self._requeue([failure.id for failure in failures], [name])
 
     def _all_ids(self, after: RecordId | None) -> Iterator[RecordId]:
         return (record_id for record_id, _ in self._reads.hashes(after))

@@ -289,6 +289,7 @@ def _upkeep(ground: _Ground) -> Upkeep:
         feed=ground.store.feed,
         load=ground.load,
         requeue=ground.requeue,
+        clock=ground.clock,
     )
 
 

@@ -1,6 +1,7 @@
 """The whole service with words and meaning in OpenSearch, which is killed and comes back."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
 from analect.settings import Settings
+from tests.engines.search import wall_clock
 
 WAIT = 60
 
@@ -140,6 +142,19 @@ def test_a_rebuild_while_records_arrive(service):
     found = service.search(SearchRequest("medlar meanwhile"))
     assert not found.degraded
     assert found.items
+
+
+def test_what_somebody_wrote_in_the_place_of_a_record_is_mended(service):
+    """With a later version than the record's, as whatever is written there by hand has."""
+    (record_id,) = service.ingest([Draft(input="quince")]).ids
+    settle(service)
+    indexes = service._parts.indexes
+    other = replace(service.get(record_id), input="medlar", content_hash=b"another")
+    for name in ("text", "vectors"):
+        indexes.fill(name, indexes.named(name), [other], seen_at=wall_clock())
+        assert service.verify(name, repair=True).stale == 1
+        assert clean(service, name)
+    assert [hit.record.id for hit in service.search(SearchRequest("quince")).items] == [record_id]
 
 
 def test_another_model_in_the_settings_is_told_and_nothing_is_made_again_behind_ones_back(

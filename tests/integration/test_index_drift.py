@@ -3,10 +3,12 @@ way counts.
 """
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from analect.model.ids import id_floor
+from analect.model.query import SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService, drift
 from analect.settings import Settings
@@ -58,6 +60,19 @@ def test_what_an_index_lacks_or_has_too_much_is_told(service):
     service.process()
     service.drift.look()
     assert set(told(service).values()) == set(told(service, "graph").values()) == {0}
+
+
+def test_what_is_stale_is_replaced(service):
+    first, *_ = stored(service, 3)
+    indexes = service._parts.indexes
+    other = replace(service.get(first), input="medlar", content_hash=b"another")
+    for name in ("text", "graph"):
+        assert indexes.fill(name, indexes.named(name), [other]) == []
+        report = service.verify(name, repair=True)
+        assert (report.missing, report.stale, report.orphaned) == (0, 1, 0)
+        assert service.verify(name).clean
+    assert service.search(SearchRequest("medlar")).items == ()
+    assert len(service.search(SearchRequest("quince")).items) == 3
 
 
 def test_what_is_on_its_way_is_no_drift(service):
