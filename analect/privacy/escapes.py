@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from analect.privacy.detectors.matching import pattern
 
-_DIGITS = r"[\x{660}-\x{669}\x{6f0}-\x{6f9}\x{966}-\x{96f}\x{ff10}-\x{ff19}]"
-_WIDE = r"[\x{660}-\x{669}\x{6f0}-\x{6f9}\x{966}-\x{96f}\x{ff0b}\x{ff0d}\x{ff0e}\x{ff10}-\x{ff19}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}]"
+_NUMERALS = r"\x{660}-\x{669}\x{6f0}-\x{6f9}\x{966}-\x{96f}\x{ff10}-\x{ff19}"
+_WIDE = rf"[{_NUMERALS}\x{{ff0b}}\x{{ff0d}}\x{{ff0e}}\x{{ff21}}-\x{{ff3a}}\x{{ff41}}-\x{{ff5a}}]"
 _JSON = r"\\+(?:[nrtfbv/\"]|u[0-9A-Fa-f]{4})"
 _URL = r"%[0-9A-Fa-f]{2}"
 
-TRIGGER = rf"{_DIGITS}{{2}}|{_JSON}|{_URL}"
+TRIGGER = rf"[{_NUMERALS}]{{2}}|{_JSON}|{_URL}"
 """RE2 source that matches in every text that reads otherwise than it is written."""
 
 _ESCAPE = pattern(f"{_WIDE}|{_JSON}|{_URL}")

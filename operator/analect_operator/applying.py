@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 _NEVER_DELETED = frozenset({"PersistentVolumeClaim", "Secret", "Job"})
 """Data goes with its store or not at all; Jobs end by themselves."""
-_INVALID = 422
 _UNTIL_SCALED = f"{FIELD_MANAGER}-until-scaled"
 
 
