@@ -324,6 +324,11 @@ def test_a_card_is_found_with_the_month_it_expires_in_behind_it(behind):
     assert "1111" not in str(draft.input)
 
 
+@pytest.mark.parametrize("sign", ["$", "$ ", "#", "€"])
+def test_a_card_in_groups_of_four_is_no_amount(sign):
+    assert "1111" not in make().text(f"{sign}4111 1111 1111 1111")
+
+
 @settings(max_examples=150, deadline=None)
 @given(payload=JSON, planted=st.sampled_from(PLANTED), left=CLEAN, right=CLEAN)
 def test_no_planted_value_survives_structure_does_and_twice_is_once(payload, planted, left, right):

@@ -85,6 +85,7 @@ _IS_THING, _IS_NAMED, _IS_CARD = range(3)
 _CARD_BEHIND = pattern(
     r"(?i)^\W{0,4}(?:exp|cvv|cvc|valid (?:thru|until)|(?:is|was) (?:my|the|his|her|our) (?:\w+ )?card)"
 )
+_SIGN = pattern(r"[#№$€£¥]\s?$")
 _BEHIND = 48
 _MOST_DIGITS = 19
 
@@ -185,7 +186,9 @@ def _is_believed(blob: bytes, groups: list[tuple[int, int]], *, is_row: bool) ->
     words = _WORDS.Match(context) or ()
     if _IS_THING in words or is_said_of_a_thing(behind):
         return False
-    if not is_row and _IS_NAMED not in words:
+    # An amount or a number behind "#" is not written in groups of four.
+    signed = len(groups) > 1 and _SIGN.search(context) is not None
+    if not is_row and (signed or _IS_NAMED not in words):
         issuers = _COMMON if len(groups) == 1 else _NARROW
         if is_card(digits(blob, start, end), issuers):
             return True
