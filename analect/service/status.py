@@ -21,6 +21,7 @@ from analect.store.estimates import count_keys, count_records
 from analect.store.migrate import schema_version
 from analect.store.outbox import Depth
 from analect.store.store import Store
+from analect.store.tier_files import TierFiles
 from analect.telemetry.store import Backlog, StoreState
 
 
@@ -41,11 +42,13 @@ class Status:
         *,
         store: Store,
         indexes: Indexes,
+        files: TierFiles,
         shipping: Shipping | None = None,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._files = files
         self._indexes = indexes
         self._shipping = shipping
         self._clock = clock
@@ -57,6 +60,7 @@ class Status:
         paused = self._store.pauses.paused()
         newest = self._store.reads.list(RecordFilter(), PageRequest(limit=1)).items
         engine = self._store.engine
+        filed = self._files.totals()
         return {
             "version": version("analect"),
             "store": {
@@ -65,6 +69,10 @@ class Status:
                 "records": count_records(self._store.engine),
                 "newest": _time(newest[0].record.occurred_at) if newest else None,
                 "bytes": self._store.size(),
+            },
+            "tiers": {
+                tier: dict(zip(("records", "bytes"), filed.get(tier, (0, 0)), strict=True))
+                for tier in ("warm", "cold")
             },
             "processors": {
                 name: {**_backlog(depth.get(name, Depth()), now), "paused": name in paused}

@@ -186,6 +186,7 @@ def wire(
         settings,
         store=ground.store,
         indexes=ground.indexes,
+        files=TierFiles(ground.engine),
         shipping=shipping,
         clock=ground.clock,
     )

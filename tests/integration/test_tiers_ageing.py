@@ -133,6 +133,22 @@ def test_records_move_one_tier_a_run_and_read_the_same(aged, policies):
     assert run(service, policies).planned == 0
 
 
+def test_the_status_counts_every_tier(aged, policies):
+    service, _ = aged
+    assert service.status()["tiers"] == {
+        "warm": {"records": 0, "bytes": 0},
+        "cold": {"records": 0, "bytes": 0},
+    }
+    run(service, policies, times=2)
+    status = service.status()
+    assert status["store"]["records"] == 30
+    assert {tier: one["records"] for tier, one in status["tiers"].items()} == {
+        "warm": 60,
+        "cold": 30,
+    }
+    assert all(one["bytes"] > 0 for one in status["tiers"].values())
+
+
 @pytest.mark.parametrize(
     "where",
     [
