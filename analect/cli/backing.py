@@ -174,21 +174,14 @@ def prune(
     session.quiet_logs()
     settings = session.settings()
     catalog = open_backups(settings, dest).catalog
-    from analect.lifecycle.backup.files import sweep
-    from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
-    from analect.store.alone import alone
-    from analect.store.backup_references import BackupReferences
+    from analect.lifecycle.backup.keeping import Keeping
+    from analect.lifecycle.backup.pruning import prune as remove_older
+    from analect.service.wiring import wall_clock
 
     keeping = Keeping(keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly)
-    gone = to_remove(catalog, keeping)
-    swept: list[str] = []
-    if not dry_run:
-        with _database(settings) as engine, alone(engine, "backing-up"):
-            for one in gone:
-                remove(catalog, one)
-            BackupReferences(engine).keep(catalog.place.address, catalog.ids())
-            swept = sweep(catalog)
-    session.out.value({"removed": gone, "dry_run": dry_run, "copies_removed": len(swept)})
+    with _database(settings) as engine:
+        done = remove_older(engine, catalog, keeping, clock=wall_clock, dry_run=dry_run)
+    session.out.value(asdict(done))
 
 
 def forget(session: Session, dest: Dest) -> None:

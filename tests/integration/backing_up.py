@@ -14,7 +14,7 @@ from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
 from analect.lifecycle.backup.restore import restore
 from analect.lifecycle.backup.write import settled, snapshot, tables_of
-from analect.lifecycle.places.folder import FolderPlace
+from analect.lifecycle.places.opening import open_place
 from analect.model.record import Draft
 from analect.privacy.keyring import FolderKeyRing
 from analect.privacy.keys import open_data_keys
@@ -33,7 +33,7 @@ def drafts(count, **fields):
 
 
 class Backed:
-    """A store, and the backups of it."""
+    """A store, and the backups of it in a folder, or in what an address names."""
 
     def __init__(self, settings, folder):
         self.settings = settings
@@ -45,7 +45,8 @@ class Backed:
 
     def catalog_with(self, key):
         store = SqlKeyRows(self.engine).store_id()
-        return Catalog(FolderPlace(self.folder), store, BackupKeys(key, os.urandom))
+        place = open_place(str(self.folder), self.settings.objects)
+        return Catalog(place, store, BackupKeys(key, os.urandom))
 
     def job(self, *, files=None, **options):
         """``files``: copied, or left where they are; as the settings have it when not given."""
@@ -60,7 +61,7 @@ class Backed:
     def erased(self):
         return ErasedList(FolderKeyRing(self.settings.ring), self.keys.pseudonym_key).all()
 
-    def drill(self, backup=None):
+    def drill(self, backup=None, scratch=None):
         driller = Driller(
             self.catalog,
             self.keys.shards,
@@ -68,7 +69,7 @@ class Backed:
             clock=clock,
             random_bytes=os.urandom,
         )
-        return driller.drill(backup, self.folder.parent)
+        return driller.drill(backup, scratch or self.folder.parent)
 
     def restore(self, url, link=None, **options):
         engine = open_engine(url)

@@ -16,9 +16,9 @@ from analect.lifecycle.backup.copies import FileCopies
 from analect.lifecycle.backup.deciding import Selection
 from analect.lifecycle.backup.filed import FiledRecords
 from analect.lifecycle.backup.files import FilesIn, nowhere, same_place, sweep
-from analect.lifecycle.backup.keeping import remove
 from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.backup.manifest import Catalog
+from analect.lifecycle.backup.pruning import remove
 from analect.lifecycle.backup.shipper import Shipper
 from analect.lifecycle.places.folder import FolderPlace
 from analect.lifecycle.places.opening import open_place

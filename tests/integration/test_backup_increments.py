@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from analect.lifecycle.backup.check import check
-from analect.lifecycle.backup.keeping import Keeping, remove, to_remove
+from analect.lifecycle.backup.keeping import Keeping, to_remove
+from analect.lifecycle.backup.pruning import leftovers, remove
 from analect.model.errors import Conflict, Corrupt
 from analect.model.ids import to_micros
 from analect.model.query import Annotation
@@ -194,6 +195,19 @@ def test_pruning_keeps_what_a_kept_link_needs(backed, settings):
     assert all(one.whole for one in check(backed.catalog, None))
     backed.drill(newer)
     assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [full]
+
+
+def test_what_is_lost_is_not_taken_for_what_is_left(backed):
+    left = backed.write().id
+    full = backed.write().id
+    backed.job().incremental()
+    for one in (left, full):
+        (backed.folder / backed.catalog.path(one, "manifest")).unlink()
+    assert backed.catalog.unfinished() == [left, full]
+    assert leftovers(backed.catalog) == [left]
+    remove(backed.catalog, left)
+    assert [one.damaged for one in check(backed.catalog, None)] != [None]
+    assert backed.catalog.unfinished() == [full]
 
 
 def test_a_month_that_was_dropped_whole_is_gone_in_the_next_link(backed, settings, elsewhere):

@@ -1,5 +1,5 @@
-"""SIGKILL at every named point of a backup, of the log and of a restore: nothing is lost, doubled or
-left half.
+"""SIGKILL at every named point of a backup, of the log, of a restore and of a prune: nothing is lost,
+doubled or left half.
 """
 
 from __future__ import annotations
@@ -14,14 +14,29 @@ import pytest
 from sqlalchemy import text
 
 from analect.lifecycle.backup.check import check
+from analect.lifecycle.backup.manifest import FILES, MANIFEST, VERIFIED
 from analect.lifecycle.backup.shipper import Shipper
 from analect.model.errors import Conflict
 from analect.service import AnalysisService
 from analect.store.engine import open_engine, read_transaction
-from tests.integration.backing_up import drafts, everything
+from tests.integration.backing_up import Backed, drafts, everything
 from tests.integration.commands import Commands
 
 ROOT = Path(__file__).parents[2]
+
+
+def reaching(objects):
+    """Variables with which another process reaches an object store, if there is one."""
+    if objects.endpoint is None:
+        return {}
+    return {
+        f"ANALECT_OBJECTS__{name.upper()}": str(value)
+        for name, value in (("endpoint", objects.endpoint), *secrets(objects))
+    }
+
+
+def secrets(objects):
+    return ((name, value.get_secret_value()) for name, value in objects.credentials().items())
 
 
 @contextmanager
@@ -30,10 +45,10 @@ def dying(backed, settings, elsewhere=""):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        **Commands(settings).variables,
+        **Commands(settings, **reaching(settings.objects)).variables,
         "TEST_BACKUPS": str(backed.folder),
         "TEST_ELSEWHERE": elsewhere,
-        "TEST_TIERS": str(backed.folder.parent / "tiers again"),
+        "TEST_TIERS": str(settings.home.parent / "tiers again"),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.backup_dying"],
@@ -45,8 +60,8 @@ def dying(backed, settings, elsewhere=""):
         bufsize=1,
     )
 
-    def ask(job, point):
-        process.stdin.write(f"{job} {point}\n")
+    def ask(job, point, passed=()):
+        process.stdin.write(f"{job} {point} {','.join(passed)}\n")
         return process.stdout.readline().strip()
 
     try:
@@ -156,3 +171,54 @@ def test_a_log_that_was_killed_loses_nothing(backed, settings, elsewhere):
     found.pop("outbox")
     wanted.pop("outbox")
     assert found == wanted
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def kept_in(request, backed, settings):
+    """The same store, with its backups in each kind of place."""
+    if request.param == "folder":
+        yield backed
+        return
+    objects = request.getfixturevalue("objects")
+    there = settings.model_copy(update={"objects": objects})
+    other = Backed(there, f"{request.getfixturevalue('bucket')}/b")
+    yield other
+    other.engine.dispose()
+
+
+def test_a_prune_that_was_killed_breaks_nothing_and_the_next_one_ends_it(kept_in, tmp_path):
+    backed, settings = kept_in, kept_in.settings
+    catalog, place = backed.catalog, backed.catalog.place
+    backed.write()
+    backed.job().incremental()
+    if "sqlite" in settings.database_url.get_secret_value():
+        for number in (0, 1):
+            grow(settings, number)
+            Shipper(backed.job()).ship()
+    verified = backed.write().id
+    backed.drill(verified, tmp_path)
+    backed.job().incremental()
+    newest = backed.write().id
+    with place.create(catalog.path(FILES, "warm/task/2024-01/of no backup")) as stream:
+        stream.write(b"a copy")
+    seen = []
+    with dying(backed, settings) as ask:
+        assert ask("full", 3) == "key_shards written"
+        assert len(catalog.unfinished()) == 1
+        while (name := ask("prune", 0, seen)) != "done":
+            assert name not in {"", "failed", *seen}, seen
+            seen.append(name)
+            assert {verified, newest} <= set(catalog.ids())
+            assert all(one.whole for one in check(catalog, None))
+    assert set(seen) == {
+        "manifest removed",
+        "object removed",
+        "backup removed",
+        "references kept",
+        "copy removed",
+    }
+    assert catalog.ids() == place.names(catalog.store) == [verified, newest]
+    for one in (verified, newest):
+        objects = {stored.name for stored in catalog.manifest(one).objects}
+        assert {*place.names(catalog.path(one))} - {VERIFIED} == objects | {MANIFEST}
+    backed.drill(newest, tmp_path)

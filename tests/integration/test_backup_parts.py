@@ -177,7 +177,7 @@ def test_the_commands_restore_a_part_and_a_moment(backed, settings, tmp_path):
     code, shown = run("backup", "show", dest)
     assert (code, shown["id"], "keyset" in shown) == (0, made["id"], False)
     code, pruned = run("backup", "prune", dest, "--keep-last", "1", "--dry-run")
-    assert (code, pruned) == (0, {"removed": [], "dry_run": True, "copies_removed": 0})
+    assert (code, pruned["removed"], pruned["dry_run"]) == (0, [], True)
     code, said = run("restore", dest, "--dry-run", "--subjects", "-", said="anna\n")
     assert (code, said["rows"]["records"]) == (0, 5)
     code, said = run("restore", dest, "--dry-run", "--to", "2001-01-01")

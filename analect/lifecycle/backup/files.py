@@ -220,7 +220,7 @@ def file_problem(catalog: Catalog, held: HeldFile, open_place: OpenPlace) -> str
     return None
 
 
-def sweep(catalog: Catalog) -> list[str]:
+def sweep(catalog: Catalog, checkpoint: Checkpoint = lambda _name: None) -> list[str]:
     """Remove copies that no backup refers to any more; the names of their files. Callers see that
     nobody writes backups there meanwhile.
 
@@ -237,6 +237,7 @@ def sweep(catalog: Catalog) -> list[str]:
     gone = sorted(copies.names() - needed)
     for name in gone:
         copies.remove(name)
+        checkpoint("copy removed")
     return gone
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from analect.lifecycle.backup.manifest import FILES, MANIFEST, Catalog, Manifest
+from analect.lifecycle.backup.manifest import Catalog, Manifest
 from analect.model.errors import Corrupt, NotFound
 from analect.model.ids import to_datetime
 
@@ -68,21 +68,6 @@ def to_remove(catalog: Catalog, keeping: Keeping) -> list[str]:
     verified = [one.id for one in manifests if _is_verified(catalog, one.id)]
     staying = kept(manifests, verified, keeping)
     return [one.id for one in reversed(manifests) if one.id not in staying]
-
-
-def remove(catalog: Catalog, backup: str) -> None:
-    """Remove a backup and the log behind it: its manifest first, so that it is none any more."""
-    for link in reversed(catalog.segments(backup)):
-        _remove(catalog, link)
-    _remove(catalog, f"{backup}/{FILES}")
-    _remove(catalog, backup)
-
-
-def _remove(catalog: Catalog, link: str) -> None:
-    path = catalog.path(link)
-    catalog.place.delete(f"{path}/{MANIFEST}")
-    for name in catalog.place.names(path):
-        catalog.place.delete(f"{path}/{name}")
 
 
 def _is_verified(catalog: Catalog, backup: str) -> bool:

@@ -16,7 +16,7 @@ from analect.lifecycle.backup.format import open_object
 from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.places.place import Place
 from analect.model.errors import Conflict, Corrupt, NotFound
-from analect.model.ids import Micros
+from analect.model.ids import Micros, is_record_id
 
 MANIFEST = "manifest"
 VERIFIED = "verified"
@@ -166,6 +166,12 @@ class Catalog:
             for one in self.place.names(self.store)
             if MANIFEST in self.place.names(self.path(one))
         ]
+
+    def unfinished(self) -> list[str]:
+        """Backups that have no manifest, as yet or any more, oldest first."""
+        there = {*self.ids()}
+        names = self.place.names(self.store)
+        return [one for one in names if is_record_id(one) and one not in there]
 
     def segments(self, backup: str) -> list[str]:
         """Links of the log behind a backup, oldest first."""
