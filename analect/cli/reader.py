@@ -30,8 +30,8 @@ class Reader(Protocol):
         """Figures of those that pass, by group."""
         ...
 
-    def get(self, record_id: str) -> Flat:
-        """One record."""
+    def get(self, record_id: str, tier: str | None = None) -> Flat:
+        """One record, hot or warm, or of the ``tier`` that is named."""
         ...
 
     def thread(self, thread_id: str) -> Iterator[Flat]:

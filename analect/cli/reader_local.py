@@ -26,9 +26,9 @@ class LocalReader:
         """Figures of those that pass, by group."""
         return self._service.aggregate(where, by)
 
-    def get(self, record_id: str) -> Flat:
-        """One record."""
-        return to_flat(self._service.get(record_id))
+    def get(self, record_id: str, tier: str | None = None) -> Flat:
+        """One record, hot or warm, or of the ``tier`` that is named."""
+        return to_flat(self._service.get(record_id, tier))
 
     def thread(self, thread_id: str) -> Iterator[Flat]:
         """A conversation in order."""

@@ -32,9 +32,9 @@ class RemoteReader:
         items: Sequence[Flat] = self._client.aggregate(by, **_filters(where))["items"]
         return items
 
-    def get(self, record_id: str) -> Flat:
-        """One record."""
-        return self._client.get(record_id)
+    def get(self, record_id: str, tier: str | None = None) -> Flat:
+        """One record, hot or warm, or of the ``tier`` that is named."""
+        return self._client.get(record_id, tier=tier)
 
     def thread(self, thread_id: str) -> Iterator[Flat]:
         """A conversation in order."""

@@ -62,10 +62,13 @@ def list_records(
 def show(
     session: Session,
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The record's id.")],
+    tier: Annotated[
+        Tier | None, typer.Option("--tier", help="Of this tier; cold ones only so.")
+    ] = None,
 ) -> None:
     """Show one record with its content."""
     with session.reader() as reader:
-        record = reader.get(record_id)
+        record = reader.get(record_id, tier)
     if session.json:
         session.out.value(record)
         return

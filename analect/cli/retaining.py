@@ -1,19 +1,20 @@
-"""retention plan, run, explain, hold, release, holds, summaries; archive."""
+"""retention plan, run, explain, hold, release, holds, summaries, reports; archive."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from analect.cli.output import plain
 from analect.cli.session import TERMINAL, Session, command, group_of, need_store, say
 from analect.model.errors import InvalidInput, NotFound
-from analect.model.ids import id_millis, parse_id
-from analect.model.query import PageRequest, RecordFilter
+from analect.model.query import MAX_LIMIT, PageRequest
 
 if TYPE_CHECKING:
     from analect.lifecycle.retention.plan import Line
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     command(group, "release")(release)
     command(group, "holds")(holds)
     command(group, "summaries")(summaries)
+    command(group, "reports")(reports)
     app.add_typer(group, name="retention")
     command(app, "archive")(archive)
 
@@ -135,26 +137,15 @@ def explain(
 
 
 def _of_any_tier(service: AnalysisService, id: str) -> Record:
-    """A record by its id, which says at what moment a cold one is to be looked for.
+    """A record by its id.
 
     Raises:
         NotFound: it is in no tier.
     """
-    try:
-        return service.get(id)
-    except NotFound:
-        wanted = parse_id(id)
-        at = id_millis(wanted) * 1000
-        where = RecordFilter(tier="cold", since=at, until=at + 1000)
-        cursor: str | None = None
-        while True:
-            page = service.list(where, PageRequest(cursor=cursor))
-            for record in page.items:
-                if record.id == wanted:
-                    return record
-            cursor = page.next
-            if cursor is None:
-                raise
+    for tier in (None, "cold"):
+        with suppress(NotFound):
+            return service.get(id, tier)
+    raise NotFound("there is no record with this id", field="id")
 
 
 def hold(
@@ -219,6 +210,56 @@ def holds(session: Session) -> None:
     session.out.value({"items": items, "next": None})
 
 
+def reports(
+    session: Session,
+    id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The whole of this one.", show_default=False)
+    ] = None,
+    *,
+    job: Annotated[
+        Literal["archive", "retention", "purge", "migration", "drill"] | None,
+        typer.Option("--job", help="Of this job alone; purge: receipts of what was deleted."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="At most so many.")
+    ] = 50,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="Go on where a page ended.")
+    ] = None,
+) -> None:
+    """List what the jobs that let records age reported, newest first, or show one of these whole."""
+    need_store(session, "look at")
+    if id is not None:
+        with session.service() as service:
+            told_of, report = service.retention.report(id)
+        session.out.value({**asdict(told_of), "report": readable(report)})
+        return
+    with session.service() as service:
+        page = service.retention.report_page(job, PageRequest(limit, cursor))
+    items = [plain(one) for one in page.items]
+    if session.json:
+        session.out.value({"items": items, "next": page.next})
+        return
+    columns = {"id": "id", "started_at": "when", "job": "job", "outcome": "outcome"}
+    session.out.table(columns, items)
+    if page.next is not None:
+        session.out.note(f"there is more: --cursor {page.next}")
+
+
+def readable(value: Any) -> Any:
+    """A report whose lines say oldest and newest as times, like a plan's."""
+    from analect.model.flat import format_time
+
+    if isinstance(value, list):
+        return [readable(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: format_time(one) if name in {"oldest", "newest"} else readable(one)
+        for name, one in value.items()
+    }
+
+
 def told(report: dict[str, Any]) -> list[str]:
     """The report of a day for people: what was done, and what is wrong, last."""
     aged = report["retention"]
@@ -274,8 +315,6 @@ def leave_summary(path: Path | None, report: dict[str, Any]) -> None:
     if path is None:
         return
     import json
-
-    from analect.cli.output import plain
 
     text = json.dumps(plain(report), default=str)
     path.write_text(text if len(text) <= 4096 else json.dumps({"outcome": report["outcome"]}))

@@ -55,9 +55,10 @@ def filters(
     return tuple(pairs)
 
 
-def get(record_id: str) -> Call:
+def get(record_id: str, tier: str | None) -> Call:
     """One record."""
-    return Call("GET", f"/v1/records/{_quoted(record_id)}")
+    where = () if tier is None else (("tier", tier),)
+    return Call("GET", f"/v1/records/{_quoted(record_id)}", where)
 
 
 def listing(where: Params, limit: int) -> Call:

@@ -28,9 +28,9 @@ class Reading(ABC, Generic[One, Many]):
     def _pages(self, call: Call) -> Many:
         """Walk through what it lists."""
 
-    def get(self, record_id: str) -> One:
-        """One record."""
-        return self._call(calls.get(record_id))
+    def get(self, record_id: str, *, tier: str | None = None) -> One:
+        """One record, hot or warm, or of the ``tier`` that is named."""
+        return self._call(calls.get(record_id, tier))
 
     def list(
         self,

@@ -219,16 +219,14 @@ class AnalysisService:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def get(self, record_id: str) -> Record:
-        """One record, its payload opened.
+    def get(self, record_id: str, tier: str | None = None) -> Record:
+        """One record, its payload opened: hot or warm, or of the ``tier`` that is named.
 
         Raises:
-            NotFound: there is no such record.
+            NotFound: there is no such record, or it may be cold, which the message says.
         """
-        found = self._parts.load([parse_id(record_id)])
-        if not found:
-            raise NotFound("there is no record with this id", field="id")
-        return found[0]
+        stored = self._parts.reads.one(parse_id(record_id), tier)
+        return self._parts.opener.open([stored])[0]
 
     def list(self, where: RecordFilter, page: PageRequest) -> Page[Record]:
         """Records that pass the filter, a keyset page at a time."""

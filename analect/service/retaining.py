@@ -16,14 +16,17 @@ from analect.lifecycle.retention.rules import choice_of, rules_at
 from analect.lifecycle.tiers.opening import need_archive, tiers_place
 from analect.model.errors import InvalidInput
 from analect.model.ids import Clock, RandomBytes
+from analect.model.query import Page, PageRequest
 from analect.model.record import Record
 from analect.privacy.pseudonymise import Pseudonymiser
 from analect.service.summing import KEPT_AS, Asked, Figures, KeptSummaries
 from analect.settings import Settings
 from analect.store.aggregates import any_figures
 from analect.store.choosing import Choice
+from analect.store.cursor import Cursors, digest
 from analect.store.holds import Hold, Holds
-from analect.store.reports import Reports
+from analect.store.reads import check_limit
+from analect.store.reports import Reports, Told
 from analect.store.tier_files import TierFiles
 from analect.telemetry.tiers import TierState
 
@@ -59,6 +62,7 @@ class Retaining:
         requeue: Requeue,
         expire_documents: Callable[[], int],
         cache: Cache,
+        cursors: Cursors,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -69,6 +73,7 @@ class Retaining:
         self._monthly = monthly
         self._requeue = requeue
         self._expire_documents = expire_documents
+        self._cursors = cursors
         self._clock = clock
         self._random_bytes = random_bytes
         self._holds = Holds(engine)
@@ -142,6 +147,29 @@ class Retaining:
     def reports(self, job: str) -> list[dict[str, Any]]:
         """The last reports of a job (``retention``, ``archive``), or receipts (``purge``)."""
         return self._reports.newest(job)
+
+    def report_page(self, job: str | None, page: PageRequest) -> Page[Told]:
+        """A page of what jobs reported, newest first, or one of them.
+
+        Raises:
+            InvalidQuery: limit or cursor is wrong.
+        """
+        check_limit(page.limit)
+        query = digest("reports", job)
+        last = None if page.cursor is None else self._cursors.read(query, page.cursor).decode()
+        found = self._reports.before(job, last, page.limit + 1)
+        items = tuple(found[: page.limit])
+        if len(found) <= page.limit:
+            return Page(items)
+        return Page(items, self._cursors.make(query, items[-1].id.encode()))
+
+    def report(self, report_id: str) -> tuple[Told, dict[str, Any]]:
+        """One of them, and all that it says.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        return self._reports.get(report_id)
 
     def look(self) -> TierState:
         """The tiers and their jobs, for metrics."""

@@ -113,10 +113,6 @@ class Parts:
     cache: Cache
     clock: Clock
 
-    def load(self, ids: Sequence[RecordId]) -> list[Record]:
-        """Those of ``ids`` that are stored, opened."""
-        return self.opener.open(self.reads.get(ids))
-
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
@@ -339,6 +335,7 @@ def _retaining(ground: _Ground, cache: Cache) -> Retaining:
         requeue=ground.requeue,
         expire_documents=lambda: ground.store.documents.expire(ground.clock()),
         cache=cache,
+        cursors=ground.cursors,
         clock=ground.clock,
         random_bytes=ground.random_bytes,
     )

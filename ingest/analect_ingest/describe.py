@@ -55,7 +55,8 @@ _QUERY: dict[str, Schema] = {
     "steps": {"type": "integer", "minimum": 1, "maximum": 20, "default": 6},
     "tier": {
         "enum": list(TIERS),
-        "description": "Hot and warm records together when not given; `cold` needs `from` and `to`.",
+        "description": "Hot and warm records together when not given; a list of `cold` ones needs `from` and "
+        "`to`.",
     },
     "timeout": {"type": "number", "minimum": 0, "maximum": 3600, "default": 10},
     "version": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},

@@ -103,6 +103,11 @@ def thread_question(pairs: Pairs) -> tuple[PageRequest, str | None]:
     return page, _tier(question, TIERS)
 
 
+def record_question(pairs: Pairs) -> str | None:
+    """Of ``GET /v1/records/{id}``: its tier."""
+    return _tier(_only(pairs, {"tier"}), TIERS)
+
+
 def changes_question(pairs: Pairs) -> tuple[str | None, int]:
     """Of ``GET /v1/changes``: (after, limit)."""
     question = _only(pairs, {"limit", "after"})

@@ -35,7 +35,12 @@ class Reading:
         record_id = parameters(path="id")
         app.get(
             "/v1/records/{id}",
-            **operation("Read one record", parameters=record_id, ok=ref("Record"), errors=(404,)),
+            **operation(
+                "Read one record",
+                parameters=[*record_id, *parameters("tier")],
+                ok=ref("Record"),
+                errors=(404,),
+            ),
         )(self.record)
         app.get(
             "/v1/records/{id}/feedback",
@@ -132,9 +137,9 @@ class Reading:
         return present.json_response(present.page(found, present.record))
 
     async def record(self, request: Request) -> Response:
-        """One record, its payload opened."""
-        _no_parameters(request)
-        found = await self._read("record", self._service.get, record_id_in(request))
+        """One record, its payload opened; a cold one where that tier is asked for."""
+        tier = questions.record_question(request.query_params.multi_items())
+        found = await self._read("record", self._service.get, record_id_in(request), tier)
         return present.json_response(present.record(found))
 
     async def thread(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from analect.lifecycle.places.opening import open_place
 from analect.lifecycle.places.place import Place
 from analect.model.errors import ConfigurationError
-from analect.model.ids import Clock, RandomBytes
+from analect.model.ids import Clock, RandomBytes, RecordId, month_of
 from analect.model.query import RecordFilter
 from analect.privacy.seal import Sealer
 from analect.settings import Settings
@@ -86,6 +86,11 @@ class FiledTiers:
         mover = Mover(self._engine, self._files, place, clock=clock, random_bytes=random_bytes)
         tables = TierTables(self._files, place)
         return FiledErasure(self._files, tables, mover, Survivors(self._engine, sealer))
+
+    def may_be_cold(self, record_id: RecordId) -> bool:
+        """Whether there are cold files in which a record of this id could be."""
+        standing = self._files.standing("cold", month=month_of(record_id))
+        return any(one.first_id <= record_id <= one.last_id for one in standing)
 
     def cold_within(
         self, where: RecordFilter, span: Span, limit: int, *, descending: bool

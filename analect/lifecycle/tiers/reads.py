@@ -11,9 +11,9 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from analect.model.errors import InvalidQuery
+from analect.model.errors import InvalidQuery, NotFound
 from analect.model.grouping import Figures, Group, add, check_names, told
-from analect.model.ids import RecordId, id_bytes
+from analect.model.ids import RecordId, id_bytes, id_millis, month_of
 from analect.model.query import MAX_LIMIT, TIERS, Page, PageRequest, RecordFilter
 from analect.store.cursor import Cursors, digest
 from analect.store.filters import Span, check, span_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Rated = frozenset[str]
 _EVALUATIONS = 1_000_000
 """Late ratings in warm files that a filter by rating looks at."""
-HOT, COLD = "hot", "cold"
+HOT, WARM, COLD = TIERS
 
 
 class Files(Protocol):
@@ -35,6 +35,10 @@ class Files(Protocol):
 
     def warm(self) -> WarmReads | None:
         """Reads of the warm tier; None while it is empty."""
+        ...
+
+    def may_be_cold(self, record_id: RecordId) -> bool:
+        """Whether there are cold files in which a record of this id could be."""
         ...
 
     def cold_within(
@@ -66,6 +70,33 @@ class TieredReads:
         wanted = list(dict.fromkeys(ids))
         found |= self.beyond([one for one in wanted if one not in found])
         return [found[record_id] for record_id in wanted if record_id in found]
+
+    def one(self, record_id: RecordId, tier: str | None = None) -> StoredRecord:
+        """A record, hot or warm, or of the ``tier`` that is named.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidQuery: there is no such tier.
+        """
+        if tier is not None and tier not in TIERS:
+            raise InvalidQuery(f"tier must be one of {', '.join(TIERS)}", field="tier")
+        if tier == COLD:
+            found = self._cold(record_id)
+        elif tier == HOT:
+            found = next(iter(self._hot.get([record_id])), None)
+        elif tier == WARM:
+            found = self.beyond([record_id]).get(record_id)
+        else:
+            found = next(iter(self.get([record_id])), None)
+        if found is not None:
+            return found
+        if tier is None and self._files.may_be_cold(record_id):
+            raise NotFound(
+                f"no hot or warm record has this id; records of its month, {month_of(record_id)}, "
+                "are cold: ask for it with tier=cold (`analect show ID --tier cold`)",
+                field="id",
+            )
+        raise NotFound(f"there is no {f'{tier} ' if tier else ''}record with this id", field="id")
 
     def beyond(self, ids: Sequence[RecordId]) -> dict[RecordId, StoredRecord]:
         """Those of ``ids`` that are warm, by id."""
@@ -132,7 +163,7 @@ class TieredReads:
         place = None if position is None else ThreadPlace.unpack(position)
         more = False
         found: dict[RecordId, StoredRecord] = {}
-        if tier != "warm":
+        if tier != WARM:
             hot, following = self._hot.thread_within(
                 thread_id, position, page.limit, descending=page.descending
             )
@@ -154,7 +185,7 @@ class TieredReads:
             InvalidQuery: the filter names an unknown field.
         """
         check(where)
-        hot = 0 if where.tier == "warm" else self._hot.count(where)
+        hot = 0 if where.tier == WARM else self._hot.count(where)
         warm = None if where.tier == HOT else self._files.warm()
         return hot if warm is None else hot + warm.count(where, self._rated(where, warm))
 
@@ -174,7 +205,7 @@ class TieredReads:
                 field="tier",
             )
         found: dict[Group, Figures] = {}
-        if where.tier != "warm":
+        if where.tier != WARM:
             add(found, self._hot.grouped(where, by))
         if where.tier != HOT and (warm := self._files.warm()) is not None:
             rated = self._rated(where, warm)
@@ -232,6 +263,12 @@ class TieredReads:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _cold(self, record_id: RecordId) -> StoredRecord | None:
+        at = id_millis(record_id) * 1_000
+        where = RecordFilter(tier=COLD, since=at, until=at + 1_000)
+        cold = self._files.cold_scan(where, span_of(where))
+        return next((one for one in cold if one.record.id == record_id), None)
+
     def _within(
         self, where: RecordFilter, span: Span, limit: int, *, descending: bool
     ) -> Sequence[StoredRecord]:
@@ -239,7 +276,7 @@ class TieredReads:
         if where.tier == COLD:
             return self._files.cold_within(where, span, limit, descending=descending)
         found: dict[RecordId, StoredRecord] = {}
-        if where.tier != "warm":
+        if where.tier != WARM:
             hot = self._hot.within(where, span, limit, descending=descending)
             found = {stored.record.id: stored for stored in hot}
         if where.tier != HOT and (warm := self._files.warm()) is not None:
