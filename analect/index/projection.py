@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from analect.index.protocols import Facets
 from analect.model.ids import Micros
@@ -28,6 +29,18 @@ def facets_of(record: Record, seen_at: Micros = 0) -> Facets:
         content_hash=record.content_hash,
         received_at=max(record.received_at, seen_at),
     )
+
+
+def kept_hash(said: object) -> bytes:
+    """The content hash that an engine gives back, as bytes or hexadecimal; empty, and so no
+    record's, where somebody else wrote what is there.
+    """
+    if isinstance(said, bytes | bytearray):
+        return bytes(said)
+    if isinstance(said, str):
+        with suppress(ValueError):
+            return bytes.fromhex(said)
+    return b""
 
 
 def text_of(record: Record) -> str:

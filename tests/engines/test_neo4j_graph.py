@@ -81,6 +81,24 @@ def test_deletions_of_long_ago_are_not_kept(neo4j, settings):
     assert kept == [[graph.record_id(2)]]
 
 
+def test_what_somebody_else_wrote_does_not_end_a_walk(neo4j, settings, index):
+    index.upsert([graph.record(2)])
+    ids = [graph.record_id(n) for n in (1, 3, 4)]
+    ask(
+        neo4j,
+        "UNWIND range(0, 2) AS n CREATE (r:Record {graph: $graph, id: $ids[n]}) "
+        "SET r.content_hash = [null, 'no hash', 7][n]",
+        graph=f"{settings.name}.1",
+        ids=ids,
+    )
+    assert list(index.entries()) == [
+        (graph.record_id(n), n.to_bytes(16, "big") if n == 2 else b"") for n in (1, 2, 3, 4)
+    ]
+    index.upsert([graph.record(3)])
+    index.delete([ids[0], ids[2]])
+    assert [int.from_bytes(hash_, "big") for _, hash_ in index.entries()] == [2, 3]
+
+
 def test_writers_who_meet_neither_lose_nor_leave_anything(neo4j, settings):
     """Each record is put, put differently and perhaps deleted, by writers at the same nodes."""
     doomed = set(range(0, 120, 4))

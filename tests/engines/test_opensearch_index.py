@@ -128,6 +128,31 @@ def test_months_are_indices_and_go_at_once(index, place):
     assert sorted(numbers(index, "word")) == [0, MONTH, 2 * MONTH]
 
 
+def test_what_somebody_else_wrote_does_not_end_a_walk_nor_a_search(index, place):
+    index.upsert([document(n, "word", content_hash=b"h") for n in (2, MONTH)])
+    (name, _) = sorted(indices(place))
+    ids = [document(n, "").facets.id for n in range(1, 6)]
+    put(place, name, ids[0], {"body": "word", "id": ids[0]})
+    put(place, name, ids[2], {"body": "word"})
+    put(place, name, ids[3], {"body": "word", "id": ids[3], "content_hash": "no hash"})
+    put(place, name, "mine", {"body": "word"})
+    put(place, name, "yours", {"body": "word", "id": "yours"})
+    put(place, name, "elsewhere", {"body": "word", "id": document(MONTH, "").facets.id})
+    refresh(place)
+    numbered = [(number_of(id_), hash_) for id_, hash_ in index.entries()]
+    assert numbered == [(1, b""), (2, b"h"), (3, b""), (4, b""), (MONTH, b"h")]
+    assert {1, 2, 4, MONTH} <= set(numbers(index, "word"))
+    index.delete([ids[0], ids[2]])
+    index.upsert([again(document(4, "word", content_hash=b"4"))])
+    assert [hash_ for _, hash_ in index.entries()] == [b"h", b"4", b"h"]
+
+
+def put(place, index, name, values):
+    engine = connect(place)
+    engine.request("PUT", f"/{index}/_doc/{name}", body=values)
+    engine.close()
+
+
 def test_scores_of_months_can_be_compared(index):
     index.upsert([document(n, "rare" if n == 0 else "filler") for n in range(40)])
     index.upsert([document(MONTH + n, "rare") for n in range(40)])

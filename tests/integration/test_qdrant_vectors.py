@@ -12,10 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.models import PointStruct
 
 from analect.index.breaker import Breaker
 from analect.index.qdrant import QdrantServer, QdrantVectorIndex
+from analect.index.qdrant.state import VECTOR
 from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
+from analect.model.query import RecordFilter
 from analect.settings import Qdrant
 from analect.telemetry.engines import EngineMetrics
 from analect.testing import vectors
@@ -84,6 +87,31 @@ def test_what_comes_late_does_not_bring_back_what_was_deleted(opener):
         index.delete([vectors.record_id(0)])
         index.upsert(vectors.documents(rows))
         assert [id_ for id_, _ in index.entries()] == [vectors.record_id(1)]
+
+
+def test_what_somebody_else_wrote_does_not_end_a_walk_nor_a_search(opener, shared):
+    rows = vectors.unit_vectors(3)
+    ids = [vectors.record_id(n) for n in range(3)]
+    with closing(opener()) as index:
+        index.upsert(vectors.documents(rows)[:1])
+        (name,) = [c.name for c in shared.get_collections().collections if "-vectors-" in c.name]
+        vector = {VECTOR: rows[1].tolist()}
+        written = [(7, {}), (ids[1], {}), (ids[2], {"content_hash": "no hash"})]
+        points = [PointStruct(id=id_, vector=vector, payload=said) for id_, said in written]
+        shared.upsert(name, points)
+        assert [(id_, bool(hash_)) for id_, hash_ in index.entries()] == [
+            (ids[0], True),
+            (ids[1], False),
+            (ids[2], False),
+        ]
+        found = index.search(rows[1], RecordFilter(), 10)
+        assert {hit.id for hit in found} == set(ids)
+        index.upsert(vectors.documents(rows)[:2])
+        index.delete(ids[2:])
+        assert [(id_, bool(hash_)) for id_, hash_ in index.entries()] == [
+            (ids[0], True),
+            (ids[1], True),
+        ]
 
 
 def test_a_builder_that_fell_silent_is_replaced(opener):

@@ -16,6 +16,7 @@ from analect.index.neo4j.generations import Neo4jGenerations, OneGeneration
 from analect.index.neo4j.reading import Neo4jReader
 from analect.index.neo4j.server import Neo4jServer
 from analect.index.progress import Filled
+from analect.index.projection import kept_hash
 from analect.index.protocols import GraphRecord, ItemFailure
 from analect.model.ids import Clock, RecordId
 from analect.model.query import Subgraph
@@ -116,7 +117,7 @@ class Neo4jGraphIndex(Filled):
 
         while True:
             rows = self._graphs.ask(page)
-            yield from ((RecordId(record_id), bytes(digest)) for record_id, digest in rows)
+            yield from ((RecordId(record_id), kept_hash(digest)) for record_id, digest in rows)
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]

@@ -8,7 +8,7 @@ from analect.index.opensearch.mapping import BODY, VECTOR, filter_clauses
 from analect.index.protocols import IndexHit, Vector
 from analect.index.text.expression import Either, Every, Node, Term
 from analect.model.errors import InvalidQuery
-from analect.model.ids import RecordId
+from analect.model.ids import RecordId, is_record_id
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
 
@@ -46,9 +46,11 @@ def by_meaning(vector: Vector, where: RecordFilter, limit: int) -> dict[str, Any
 
 
 def hits(answer: dict[str, Any]) -> list[IndexHit]:
-    """What was found, as it was ordered."""
-    found = answer.get("hits", {}).get("hits", ())
-    return [IndexHit(RecordId(one["sort"][1]), float(one["sort"][0])) for one in found]
+    """The records that were found, as they were ordered; what somebody else wrote is none."""
+    found = [one["sort"] for one in answer.get("hits", {}).get("hits", ())]
+    return [
+        IndexHit(RecordId(id_), float(score)) for score, id_ in found if is_record_id(id_ or "")
+    ]
 
 
 def check(where: RecordFilter) -> None:

@@ -13,11 +13,12 @@ from qdrant_client import models
 
 from analect.index.facets import labels, wanted_labels
 from analect.index.progress import Filled, Progress
+from analect.index.projection import kept_hash
 from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
 from analect.index.qdrant.server import QdrantServer
 from analect.index.qdrant.state import VECTOR, States
 from analect.model.errors import AnalectError, InvalidQuery, TransientError
-from analect.model.ids import Clock, RecordId
+from analect.model.ids import Clock, Micros, RecordId, is_record_id
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
 from analect.telemetry.beating import beating
@@ -114,9 +115,9 @@ class QdrantVectorIndex(Filled):
                     name, limit=_PAGE, offset=offset, with_payload=["content_hash"]
                 )
             for point in points:
-                if point.id != after:
-                    digest = (point.payload or {})["content_hash"]
-                    yield RecordId(str(point.id)), bytes.fromhex(digest)
+                record_id = RecordId(str(point.id))
+                if record_id != after and is_record_id(record_id):  # by hand any id may be written
+                    yield record_id, kept_hash((point.payload or {}).get("content_hash"))
             if following is None:
                 return
             offset = following
@@ -192,7 +193,7 @@ class QdrantVectorIndex(Filled):
             found = client.retrieve(
                 name, [one.facets.id for one in documents], with_payload=["received_at"]
             )
-            there = {str(point.id): (point.payload or {})["received_at"] for point in found}
+            there = {str(point.id): _received_at(point.payload) for point in found}
             points = [
                 _point(one)
                 for one in documents
@@ -218,9 +219,8 @@ class QdrantVectorIndex(Filled):
                 limit=wanted,
                 with_payload=False,
             )
-        return [
-            IndexHit(RecordId(str(point.id)), round(point.score, _DIGITS)) for point in found.points
-        ]
+        hits = [IndexHit(RecordId(str(one.id)), round(one.score, _DIGITS)) for one in found.points]
+        return [hit for hit in hits if is_record_id(hit.id)]
 
     def _numbers(self) -> list[int]:
         if self._filling is not None:
@@ -233,6 +233,12 @@ class QdrantVectorIndex(Filled):
 
     def _is_vector(self, vector: Vector) -> bool:
         return np.shape(vector) == (self._dimension,) and bool(np.isfinite(vector).all())
+
+
+def _received_at(payload: dict[str, Any] | None) -> Micros:
+    """Zero where somebody else wrote it: what is put there comes later."""
+    said = (payload or {}).get("received_at")
+    return said if isinstance(said, int) else 0
 
 
 def _point(one: VectorDocument) -> models.PointStruct:
