@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import structlog
+
 from analect.index.catalog import Indexes
 from analect.index.protocols import Index, Resumable
 from analect.lifecycle.tiers.reads import TieredReads
+from analect.model.errors import AnalectError
 from analect.model.ids import Clock, RecordId
 from analect.model.query import MAX_LIMIT, RecordFilter
 from analect.model.record import Record
 from analect.store.feed import Feed
+
+log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (records done, records in all)."""
@@ -106,8 +111,8 @@ class Upkeep:
 
         Args:
             name: ``text``, ``vectors`` or ``graph``.
-            repair: put what is missing back into the outbox, replace what is stale, and drop what
-                is orphaned.
+            repair: put in what is missing, replace what is stale, and drop what is orphaned. What
+                cannot be put in now goes through the outbox, to be retried or quarantined.
         """
         index = self._indexes.named(name)
         began = self._feed.head()
@@ -123,7 +128,7 @@ class Upkeep:
                 self._repair(name, index, found, at_least=BATCH)
         if repair:
             self._repair(name, index, found, at_least=1)
-            if counts["stale"]:
+            if counts["missing"] or counts["stale"]:
                 self._drop_erased(index, began)
         return VerifyReport(
             index=name,
@@ -144,20 +149,22 @@ class Upkeep:
                 continue
             if kind == "orphaned":
                 index.delete(ids)
-            elif kind == "stale":
-                self._replace(name, index, ids)
             else:
-                self._requeue(ids, [name])
+                self._put(name, index, ids)
             ids.clear()
 
-    def _replace(self, name: str, index: Index, ids: Sequence[RecordId]) -> None:
+    def _put(self, name: str, index: Index, ids: Sequence[RecordId]) -> None:
         """As of now: an engine that keeps the later of two versions may hold one in a record's
-        place that is later than its receipt.
+        place that is later than its receipt, or remember that one was deleted.
         """
         now = self._clock()
         records = [r for r in self._load(ids) if r.payload_state != "erased"]
-        failures = self._indexes.fill(name, index, records, seen_at=now)
-        self._requeue([failure.id for failure in failures], [name])
+        try:
+            left = [failure.id for failure in self._indexes.fill(name, index, records, seen_at=now)]
+        except AnalectError as error:
+            log.warning("not mended at once", index=name, code=error.code, records=len(records))
+            left = [record.id for record in records]
+        self._requeue(left, [name])
 
     def _all_ids(self, after: RecordId | None) -> Iterator[RecordId]:
         return (record_id for record_id, _ in self._reads.hashes(after))

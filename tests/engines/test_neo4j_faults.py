@@ -66,7 +66,7 @@ def test_what_is_stored_is_related_and_rebuilt_while_it_answers(service, neo4j, 
     assert service.status()["indexes"]["graph"]["records"] == 20
     ask(neo4j, "MATCH (r:Record {id: $id}) DETACH DELETE r", id=result.ids[3])
     assert service.verify("graph", repair=True).missing == 1
-    assert wait_until(lambda: service.verify("graph").clean, PATIENCE)
+    assert service.verify("graph").clean
     assert orphans(neo4j, graph) == []
 
 

@@ -13,7 +13,7 @@ from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
 from analect.settings import Settings
-from tests.engines.search import wall_clock
+from tests.engines.search import connect, wall_clock
 
 WAIT = 60
 
@@ -155,6 +155,19 @@ def test_what_somebody_wrote_in_the_place_of_a_record_is_mended(service):
         assert service.verify(name, repair=True).stale == 1
         assert clean(service, name)
     assert [hit.record.id for hit in service.search(SearchRequest("quince")).items] == [record_id]
+
+
+def test_what_somebody_deleted_is_put_in_again_at_once(service, place):
+    """OpenSearch remembers the deletion for a minute, and that it came later than the record."""
+    ids = service.ingest([Draft(input=f"quince {n}") for n in range(3)]).ids
+    settle(service)
+    engine = connect(place)
+    for kind in ("text", "vectors"):
+        (name,) = engine.request("GET", f"/{place.prefix}-{kind}/_alias")
+        engine.request("DELETE", f"/{name}/_doc/{ids[0]}")
+        assert service.verify(kind, repair=True).missing == 1
+        assert clean(service, kind)
+    engine.close()
 
 
 def test_another_model_in_the_settings_is_told_and_nothing_is_made_again_behind_ones_back(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from analect.model.errors import EngineUnavailable, TerminalError
 from analect.model.ids import id_floor
 from analect.model.query import SearchRequest
 from analect.model.record import Draft
@@ -57,7 +58,6 @@ def test_what_an_index_lacks_or_has_too_much_is_told(service):
     assert told(service, "graph")["missing"] == 30
     service.rebuild("graph")
     service.verify("text", repair=True)
-    service.process()
     service.drift.look()
     assert set(told(service).values()) == set(told(service, "graph").values()) == {0}
 
@@ -73,6 +73,42 @@ def test_what_is_stale_is_replaced(service):
         assert service.verify(name).clean
     assert service.search(SearchRequest("medlar")).items == ()
     assert len(service.search(SearchRequest("quince")).items) == 3
+
+
+def test_who_is_erased_while_an_index_is_mended_does_not_come_back(service, monkeypatch):
+    ids = [*stored(service, 2), *service.ingest([Draft(input="quince", subject="gone")]).ids]
+    service.process()
+    text = service._parts.indexes.named("text")
+    text.delete(ids)
+    fill = type(service._parts.indexes).fill
+
+    def erased_meanwhile(*args, **options):
+        monkeypatch.undo()
+        assert service.erase("subject", "gone").state == "final"
+        return fill(*args, **options)
+
+    monkeypatch.setattr(type(service._parts.indexes), "fill", erased_meanwhile)
+    assert service.verify("text", repair=True).missing == 3
+    assert service.verify("text").clean
+    assert sorted(dict(text.entries())) == sorted(ids[:2])
+
+
+@pytest.mark.parametrize("error", [EngineUnavailable("busy"), TerminalError("these texts")])
+def test_what_cannot_be_mended_at_once_is_put_in_later(service, monkeypatch, error):
+    ids = stored(service, 3)
+    text = service._parts.indexes.named("text")
+    text.delete(ids[:2])
+
+    def refused(*_args):
+        monkeypatch.undo()
+        raise error
+
+    monkeypatch.setattr(type(text), "upsert", refused)
+    assert service.verify("text", repair=True).missing == 2
+    assert service.verify("text").missing == 2
+    service.process()
+    assert service.verify("text").clean
+    assert service.status()["quarantine"] == []
 
 
 def test_what_is_on_its_way_is_no_drift(service):

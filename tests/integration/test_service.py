@@ -240,7 +240,6 @@ def test_an_index_is_made_again_and_agrees_with_the_truth(
     report = service.verify(index)
     assert (report.truth, report.indexed, report.missing) == (30, 20, 10)
     assert service.verify(index, repair=True).missing == 10
-    assert service.wait_indexed([service.get(i).id for i in ids], WAIT)
     assert service.verify(index).clean
     assert service.rebuild(index) == 30
     assert service.verify(index).clean
