@@ -13,10 +13,12 @@ Flat = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A page of flat objects; ``next`` is the cursor behind it."""
+    """A page of flat objects; ``next`` is the cursor behind it, ``reason`` why it is degraded."""
 
     items: list[Flat]
     next: str | None = None
+    degraded: bool = False
+    reason: str | None = None
 
 
 class Reader(Protocol):

@@ -44,7 +44,8 @@ class LocalReader:
     def search(self, request: SearchRequest) -> Listing:
         """One page of hits."""
         found = self._service.search(request)
-        return Listing([_hit(hit) for hit in found.items], found.next)
+        hits = [_hit(hit) for hit in found.items]
+        return Listing(hits, found.next, found.degraded, found.reason)
 
     def related(self, record_id: str, depth: int, limit: int) -> Flat:
         """Nodes and edges."""

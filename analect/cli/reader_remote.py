@@ -50,7 +50,8 @@ class RemoteReader:
             explain=request.explain or None,
             **_filters(request.filter),
         )
-        return Listing(found["items"], found.get("next"))
+        degraded = found.get("degraded", False)
+        return Listing(found["items"], found.get("next"), degraded, found.get("reason"))
 
     def related(self, record_id: str, depth: int, limit: int) -> Flat:
         """Nodes and edges."""

@@ -112,10 +112,14 @@ def search(
     with session.reader() as reader:
         found = reader.search(request)
     if session.json:
-        session.out.value({"items": found.items, "next": found.next})
+        reason = {} if found.reason is None else {"reason": found.reason}
+        page = {"items": found.items, "next": found.next, "degraded": found.degraded}
+        session.out.value({**page, **reason})
         return
     for hit in found.items:
         session.out.lines(_hit(hit))
+    if found.degraded:
+        session.out.note(f"degraded: {found.reason or 'an index is away'}")
     _more(session, found)
 
 

@@ -99,11 +99,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """``degraded`` is true when an index was down and the answer came from what is left."""
+    """``degraded`` is true when an index was down and the answer came from what is left;
+    ``reason`` says then what is wrong and what was looked at instead.
+    """
 
     items: tuple[Hit, ...]
     next: str | None = None
     degraded: bool = False
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

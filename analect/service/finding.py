@@ -77,13 +77,13 @@ class Finder:
         if request.mode == "text":
             try:
                 ranked, following = self._text_page(request)
-            except EngineUnavailable:
+            except EngineUnavailable as error:
                 if request.cursor is not None:
                     raise  # a page goes on from a place that only the index knows
-                return self._among_recent(request)
+                return self._among_recent(request, error)
             return SearchPage(self._hits(request, ranked), following)
-        ranked, following, degraded = self._ranked_page(request)
-        return SearchPage(self._hits(request, ranked), following, degraded)
+        ranked, following, reason = self._ranked_page(request)
+        return SearchPage(self._hits(request, ranked), following, reason is not None, reason)
 
     def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
         index = self._indexes.text
@@ -109,7 +109,7 @@ class Finder:
         ]
         return ranked, following
 
-    def _among_recent(self, request: SearchRequest) -> SearchPage:
+    def _among_recent(self, request: SearchRequest, down: EngineUnavailable) -> SearchPage:
         """The newest first, without scores and without a next page."""
         expression = parse(request.query)
         found: list[Hit] = []
@@ -119,15 +119,17 @@ class Finder:
             text = text_of(record)
             if record.payload_state != "erased" and matches(expression, text):
                 found.append(Hit(record, 0.0, snippets(expression, text, _SNIPPETS)))
-        return SearchPage(tuple(found), degraded=True)
+        reason = f"{down}; the newest {RECENT} records were looked through instead"
+        return SearchPage(tuple(found), degraded=True, reason=reason)
 
-    def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None, bool]:
+    def _ranked_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None, str | None]:
+        """One page, the cursor behind it, and why it is degraded, if it is."""
         binding = _binding(request)
         start = 0
         if request.cursor is not None:
             (start,) = _RANK.unpack(self._cursors.read(binding, request.cursor))
         wanted = min(start + request.limit + 1, DEPTH)
-        degraded = False
+        reason: str | None = None
         if request.mode == "semantic":
             hits = self._semantic(request, wanted)
             ranked = [
@@ -135,12 +137,12 @@ class Finder:
                 for n, hit in enumerate(hits, 1)
             ]
         else:
-            ranked, degraded = self._hybrid(request, max(wanted, FUSED))
+            ranked, reason = self._hybrid(request, max(wanted, FUSED))
         end = start + request.limit
         following = None
         if len(ranked) > end and end < DEPTH:
             following = self._cursors.make(binding, _RANK.pack(end))
-        return ranked[start:end], following, degraded
+        return ranked[start:end], following, reason
 
     def _semantic(self, request: SearchRequest, limit: int) -> list[IndexHit]:
         vectors, embedder = self._indexes.vectors, self._indexes.embedder
@@ -159,7 +161,7 @@ class Finder:
         with self._indexes.health.watching("text"):
             return index.search(request.query, request.filter, limit, None)
 
-    def _hybrid(self, request: SearchRequest, limit: int) -> tuple[list[_Ranked], bool]:
+    def _hybrid(self, request: SearchRequest, limit: int) -> tuple[list[_Ranked], str | None]:
         """Both lists fused; where one index is down the other answers, and it says so."""
         lists: dict[str, list[IndexHit]] = {}
         down: EngineUnavailable | None = None
@@ -177,7 +179,9 @@ class Finder:
                 parts.setdefault(hit.id, {}).update(figures)
         fused = reciprocal_rank_fusion([[hit.id for hit in hits] for hits in lists.values()])
         ranked = [_Ranked(id_, score, {**parts[id_], "rrf": score}) for id_, score in fused]
-        return ranked, down is not None
+        if down is None:
+            return ranked, None
+        return ranked, f"{down}; found by {'words' if 'text' in lists else 'meaning'} alone"
 
     def _hits(self, request: SearchRequest, ranked: Sequence[_Ranked]) -> tuple[Hit, ...]:
         records = {record.id: record for record in self._load([one.id for one in ranked])}

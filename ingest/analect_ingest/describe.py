@@ -266,6 +266,7 @@ def _of_searches() -> dict[str, Schema]:
                 "items": {"type": "array", "items": {"type": "object", "properties": hit}},
                 "next": {"type": ["string", "null"]},
                 "degraded": {"type": "boolean"},
+                "reason": {"type": "string"},
             },
         },
         "Search": _search(),

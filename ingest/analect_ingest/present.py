@@ -65,12 +65,13 @@ def annotation(found: Annotation) -> dict[str, Any]:
 
 
 def search(found: SearchPage) -> dict[str, Any]:
-    """Hits, best first; ``degraded`` when an index was down."""
-    return {
+    """Hits, best first; ``degraded`` when an index was down, and then the ``reason``."""
+    body = {
         "items": [_hit(hit) for hit in found.items],
         "next": found.next,
         "degraded": found.degraded,
     }
+    return body if found.reason is None else {**body, "reason": found.reason}
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

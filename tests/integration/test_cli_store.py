@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analect.cli.app import app
+from tests.ports import free_port
 
 THREAD = "order-17"
 
@@ -226,6 +227,24 @@ def test_what_is_wrong_ends_in_its_code(place, tmp_path):
     place.run("search", '""', code=4)
     place.run("status", "--url", "http://127.0.0.1:9", code=3)
     place.run("status", "--home", tmp_path / "absent", code=4)
+
+
+def test_an_answer_from_what_is_left_says_so_and_why(place):
+    away = {"ANALECT_SEARCH__URL": f"http://127.0.0.1:{free_port()}"}
+    found = place.run("search", "warehouse", **away)
+    assert "It left the <em>warehouse</em> in Lyon" in found.stdout
+    assert "degraded" not in found.stdout
+    assert found.stderr.startswith(f"degraded: {away['ANALECT_SEARCH__URL']} cannot be reached; ")
+    page = place.json("search", "warehouse", **away)
+    assert page["degraded"]
+    assert page["reason"].endswith(
+        "cannot be reached; the newest 500 records were looked through instead"
+    )
+    with place.server(**away) as url:
+        asked = place.run("search", "warehouse", "--url", url)
+        assert asked.stderr == found.stderr
+    assert "degraded" not in place.run("search", "warehouse").stderr
+    assert place.json("search", "warehouse")["degraded"] is False
 
 
 def test_indexes_are_verified_mended_and_rebuilt(place):

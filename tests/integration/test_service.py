@@ -357,6 +357,8 @@ def test_a_hybrid_search_answers_from_what_is_left(settings: Settings) -> None:
     with AnalysisService.open(settings) as second:  # nothing runs that would mend it
         page = second.search(SearchRequest("sloe", mode="hybrid"))
         assert page.degraded
+        assert page.reason is not None
+        assert page.reason.endswith("; found by meaning alone")
         assert len(page.items) == 1
         page = second.search(SearchRequest("plum", mode="text"))
         assert page.degraded
