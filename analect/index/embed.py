@@ -55,6 +55,7 @@ class WordLlamaEmbedder:
 
     model = f"wordllama-l2-supercat-{DIMENSION}/1"
     dimension = DIMENSION
+    problem = None
 
     def __init__(self) -> None:
         spec = find_spec("wordllama")

@@ -24,6 +24,7 @@ from analect.index.protocols import Vector
 from analect.index.trust import authority, untrusted
 from analect.model.errors import (
     ConfigurationError,
+    EngineMisconfigured,
     EngineUnavailable,
     TerminalError,
     TooLarge,
@@ -34,7 +35,8 @@ from analect.telemetry.embedding import EmbeddingMetrics
 _ATTEMPTS = 5
 _LONGEST_WAIT = 30.0
 _REFUSED = {400, 413, 422}
-"""What is wrong with these texts, and not with the address or the server."""
+"""What is wrong with these texts, or with the model that is asked for."""
+_HARMLESS = "word"
 
 
 class ServerEmbedder:
@@ -61,6 +63,7 @@ class ServerEmbedder:
             )
         self.model = settings.model
         self.dimension = settings.dimension
+        self.problem: str | None = None
         self._settings = settings
         self._metrics = metrics
         self._url = f"{settings.url.rstrip('/')}/embeddings"
@@ -74,8 +77,9 @@ class ServerEmbedder:
         Only the first ``embeddings.max_characters`` of a text count.
 
         Raises:
-            EngineUnavailable: the server does not answer, refuses the key or has other vectors.
-            TerminalError: it refuses these texts.
+            EngineUnavailable: the server does not answer, refuses the key or any text at all, or
+                has other vectors.
+            TerminalError: it refuses these texts, and no others.
         """
         cut = [text[: self._settings.max_characters].strip() for text in texts]
         keys = [self._key(text) for text in cut]
@@ -101,6 +105,36 @@ class ServerEmbedder:
         self._client.close()
 
     def _ask(self, texts: Sequence[str]) -> Vector:
+        """Of a server that refuses these texts it is seen whether it takes any: for a wrong model
+        most give the same answer, and no record is to blame for that.
+        """
+        try:
+            try:
+                rows = self._asked(texts)
+            except TerminalError as refused:
+                self._take_any(refused)
+                raise
+        except EngineUnavailable as error:
+            self.problem = str(error)
+            raise
+        except TerminalError:
+            self.problem = None
+            raise
+        self.problem = None
+        return rows
+
+    def _take_any(self, refused: TerminalError) -> None:
+        try:
+            self._asked([_HARMLESS])
+        except TerminalError:
+            raise EngineMisconfigured(
+                "the embeddings' server refuses every text: see that it knows embeddings.model "
+                "(ANALECT_EMBEDDINGS__MODEL) and that embeddings.url (ANALECT_EMBEDDINGS__URL) is "
+                "right",
+                field="embeddings.model",
+            ) from refused
+
+    def _asked(self, texts: Sequence[str]) -> Vector:
         for attempt in stamina.retry_context(
             on=_when_again, attempts=_ATTEMPTS, timeout=self._settings.timeout_seconds
         ):
@@ -142,10 +176,11 @@ class ServerEmbedder:
         rows = np.array([item["embedding"] for item in data], np.float32)
         if rows.shape != (count, self.dimension) or not np.isfinite(rows).all():
             found = rows.shape[1] if rows.ndim == 2 else "no"
-            raise EngineUnavailable(
+            raise EngineMisconfigured(
                 f"{count} vectors of {self.dimension} numbers were asked for and {len(rows)} of "
                 f"{found} came: set embeddings.dimension to what the model has, then "
-                "`analect rebuild vectors`"
+                "`analect rebuild vectors`",
+                field="embeddings.dimension",
             )
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         scaled: Vector = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
@@ -220,17 +255,19 @@ def _error_of(response: httpx.Response) -> EngineUnavailable | TerminalError:
     """What the server says may quote the texts and is left out."""
     status = response.status_code
     if status in {401, 403}:
-        return EngineUnavailable(
-            "the embeddings' server refuses embeddings.api_key (ANALECT_EMBEDDINGS__API_KEY)"
+        return EngineMisconfigured(
+            "the embeddings' server refuses embeddings.api_key (ANALECT_EMBEDDINGS__API_KEY)",
+            field="embeddings.api_key",
         )
     if status == 413:
         return TooLarge("the embeddings' server takes no texts of this size")
     if status in _REFUSED:
         return TerminalError(f"the embeddings' server refuses these texts (status {status})")
     if status == 404:
-        return EngineUnavailable(
-            "the embeddings' server knows no such model or address: see embeddings.url and "
-            "embeddings.model"
+        return EngineMisconfigured(
+            "the embeddings' server knows no such model or address: see embeddings.url "
+            "(ANALECT_EMBEDDINGS__URL) and embeddings.model (ANALECT_EMBEDDINGS__MODEL)",
+            field="embeddings.model",
         )
     return _Busy(
         f"the embeddings' server cannot answer now (status {status})",

@@ -235,6 +235,13 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """Why the last texts could not be embedded, unless it was for what they say; ``None`` when
+        they were.
+        """
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vector:
         """Shape (len(texts), dimension), rows of length one (zero for empty text)."""
         ...

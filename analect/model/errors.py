@@ -6,6 +6,7 @@
     │   ├── Overloaded          admission refused; retry after ``retry_after`` seconds
     │   ├── DeadlineExceeded    the request's time ran out
     │   └── EngineUnavailable   an index or embedding engine does not answer
+    │       └── EngineMisconfigured  it answers, and refuses a setting of ours; ``field`` names it
     └── TerminalError           a retry will not help
         ├── InvalidInput        a record, document or setting is wrong; ``field`` names the place
         │   └── InvalidQuery    so is a question: a filter, a cursor, a search expression
@@ -77,6 +78,12 @@ class EngineUnavailable(TransientError):
     """An index or embedding engine does not answer; the truth is unaffected."""
 
     code = "engine_unavailable"
+
+
+class EngineMisconfigured(EngineUnavailable):
+    """An engine answers and refuses what a setting says: what waits goes on once that is mended."""
+
+    code = "engine_misconfigured"
 
 
 class TerminalError(AnalectError):

@@ -125,6 +125,9 @@ class Status:
                 shown["records"] = self._indexes.named(name).count()
         except AnalectError as error:
             shown |= {"state": "unavailable", "problem": str(error)}
+        embedder = self._indexes.embedder
+        if name == "vectors" and embedder is not None and embedder.problem is not None:
+            shown |= {"state": "unavailable", "problem": embedder.problem}
         if (problem := health.problem(name)) is not None:
             shown |= {"state": "damaged", "problem": problem}
         return shown
@@ -135,6 +138,7 @@ def _backlog(depth: Depth, now: Micros) -> dict[str, Any]:
         "entries": depth.entries,
         "oldest_seconds": _age(depth.oldest, now),
         "quarantined": depth.quarantined,
+        "code": depth.code,
     }
 
 

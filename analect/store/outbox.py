@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, literal, or_, select, update
 
-from analect.model.errors import EngineUnavailable, StoreUnavailable
+from analect.model.errors import EngineMisconfigured, EngineUnavailable, StoreUnavailable
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.pauses import awake
@@ -43,7 +43,9 @@ _PER_QUESTION = 500
 _PER_ENTRY = 500
 """Records of one entry made by :meth:`Outbox.requeue`."""
 
-_NOBODYS_FAULT = frozenset({StoreUnavailable.code, EngineUnavailable.code})
+_NOBODYS_FAULT = frozenset(
+    {StoreUnavailable.code, EngineUnavailable.code, EngineMisconfigured.code}
+)
 """A record is never given up because something was away."""
 
 DUE_AGAIN = {"state": PENDING, "claimed_by": None, "claimed_at": None}
@@ -107,11 +109,14 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What waits for one processor. ``oldest`` is None when nothing does."""
+    """What waits for one processor. ``oldest`` is None when nothing does; ``code`` says why what is
+    to be tried again failed, if anything did.
+    """
 
     entries: int = 0
     oldest: Micros | None = None
     quarantined: int = 0
+    code: str | None = None
 
 
 class Outbox:
@@ -329,14 +334,19 @@ class Outbox:
                 outbox.c.seq.in_([row[3] for row in rows])
             )
             made = {row.seq: row.created_at for row in connection.execute(firsts)}
+            waiting = {row.processor for row in rows if row.state != QUARANTINED}
+            codes = {processor: _code(connection, processor) for processor in waiting}
         for processor, state, count, first in rows:
             before = found.get(processor, Depth())
             if state == QUARANTINED:
-                found[processor] = Depth(before.entries, before.oldest, count)
+                found[processor] = replace(before, quarantined=count)
                 continue
             oldest = [at for at in (before.oldest, made.get(first)) if at is not None]
-            found[processor] = Depth(
-                before.entries + count, min(oldest, default=None), before.quarantined
+            found[processor] = replace(
+                before,
+                entries=before.entries + count,
+                oldest=min(oldest, default=None),
+                code=codes[processor],
             )
         return found
 
@@ -417,6 +427,24 @@ class Outbox:
     def _wait(self, attempts: int) -> Micros:
         full = min(self._retry.first << min(attempts - 1, 40), self._retry.longest)
         return int(full * (0.5 + 0.5 * self._jitter()))
+
+
+def _code(connection: Connection, processor: str) -> str | None:
+    """Why an entry is to be tried again: what failed waits longest."""
+    for priority in (INTERACTIVE, COMMITTED, BACKLOG):
+        last = (
+            select(outbox.c.error_code)
+            .where(
+                outbox.c.processor == processor,
+                outbox.c.state == PENDING,
+                outbox.c.priority == priority,
+            )
+            .order_by(outbox.c.not_before.desc(), outbox.c.seq.desc())
+            .limit(1)
+        )
+        if (code := connection.execute(last).scalar_one_or_none()) is not None:
+            return str(code)
+    return None
 
 
 def due_entries(connection: Connection, processor: str, limit: int, now: Micros) -> Iterator[Due]:

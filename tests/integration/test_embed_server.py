@@ -13,7 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from analect.index.embed_server import ServerEmbedder
-from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError, TooLarge
+from analect.model.errors import (
+    ConfigurationError,
+    EngineMisconfigured,
+    EngineUnavailable,
+    TerminalError,
+    TooLarge,
+)
 from analect.model.query import SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
@@ -37,6 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.keys.append(self.headers.get("Authorization"))
         status, headers = self.server.answers.pop(0) if self.server.answers else (200, {})
         asked = json.loads(raw)
+        if self.server.refuses(asked):
+            status = 400
         answer = {
             "data": [
                 {"index": place, "embedding": vector_of(text)}
@@ -57,9 +65,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """Keeps what it was sent; ``answers`` are (status, headers) of the next ones."""
+    """Keeps what it was sent; ``answers`` are (status, headers) of the next ones; what ``refuses``
+    says is answered with 400.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.raw, server.keys, server.answers = [], [], []
+    server.refuses = lambda _asked: False
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -138,10 +149,9 @@ def test_requests_keep_their_distance(opened):
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
-        (400, TerminalError, "refuses these texts"),
-        (413, TooLarge, "size"),
-        (401, EngineUnavailable, "api_key"),
-        (404, EngineUnavailable, "model"),
+        (401, EngineMisconfigured, "ANALECT_EMBEDDINGS__API_KEY"),
+        (403, EngineMisconfigured, "ANALECT_EMBEDDINGS__API_KEY"),
+        (404, EngineMisconfigured, "ANALECT_EMBEDDINGS__MODEL"),
     ],
 )
 def test_what_asking_again_does_not_mend_is_said_at_once(opened, server, status, kind, words):
@@ -152,6 +162,43 @@ def test_what_asking_again_does_not_mend_is_said_at_once(opened, server, status,
     assert server.keys == ["Bearer the secret"]
     assert "someone" not in str(raised.value)
     assert "the secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (400, TerminalError, "refuses these texts"),
+        (422, TerminalError, "refuses these texts"),
+        (413, TooLarge, "size"),
+    ],
+)
+def test_texts_are_to_blame_where_the_server_takes_others(opened, server, status, kind, words):
+    server.answers.append((status, {}))
+    embedder = opened()
+    with pytest.raises(kind, match=words) as raised:
+        embedder.embed(["a text of someone"])
+    assert not isinstance(raised.value, EngineUnavailable)
+    assert "someone" not in str(raised.value)
+    assert embedder.problem is None
+    assert [json.loads(raw)["input"] for raw in server.raw] == [["a text of someone"], ["word"]]
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+def test_a_setting_is_to_blame_where_it_takes_none(opened, server, status):
+    server.answers += [(status, {})] * 2
+    embedder = opened()
+    with pytest.raises(EngineMisconfigured, match="ANALECT_EMBEDDINGS__MODEL") as raised:
+        embedder.embed(["a text of someone"])
+    assert embedder.problem == str(raised.value)
+    server.answers.clear()
+    embedder.embed(["a text of someone"])
+    assert embedder.problem is None
+
+
+def test_a_busy_server_says_nothing_of_the_texts_it_refused(opened, server):
+    server.answers += [(400, {})] + [(503, {"Retry-After": "0"})] * 5
+    with pytest.raises(EngineUnavailable, match="503"):
+        opened().embed(["one"])
 
 
 def test_vectors_of_another_length_are_refused(opened):
@@ -218,3 +265,37 @@ def test_while_it_is_away_records_are_stored_and_follow_later(server, tmp_path):
             lambda: service.status()["indexes"]["vectors"].get("records") == 1, timeout=20.0
         )
         assert service.status()["quarantine"] == []
+
+
+def test_a_wrong_model_quarantines_nothing_and_is_told(server, tmp_path):
+    server.refuses = lambda asked: asked["model"] == "m-1"
+    with AnalysisService.open(service_settings(server, tmp_path)) as service:
+        service.ingest([Draft(input=f"quince {n}") for n in range(5)])
+        service.process()
+        shown = service.status()
+        assert shown["indexes"]["vectors"]["state"] == "unavailable"
+        assert "ANALECT_EMBEDDINGS__MODEL" in shown["indexes"]["vectors"]["problem"]
+        with pytest.raises(EngineUnavailable, match="ANALECT_EMBEDDINGS__MODEL"):
+            service.search(SearchRequest("quince", mode="semantic"))
+    with AnalysisService.open(service_settings(server, tmp_path)) as another:  # asks for nothing
+        shown = another.status()
+        assert shown["quarantine"] == []
+        assert shown["processors"]["vectors"]["entries"] == 1
+        assert shown["processors"]["vectors"]["code"] == "engine_misconfigured"
+        server.refuses = lambda _asked: False
+        another.start()
+        assert wait_until(lambda: another.status()["processors"] == {}, timeout=20.0)
+        assert another.status()["indexes"]["vectors"] == {"state": "ok", "rebuilt": 0, "records": 5}
+
+
+def test_of_many_the_text_that_is_refused_is_quarantined_alone(server, tmp_path):
+    server.refuses = lambda asked: any("poison" in text for text in asked["input"])
+    with AnalysisService.open(service_settings(server, tmp_path)) as service:
+        texts = [f"quince {n}" for n in range(5)]
+        *_, bad = service.ingest([Draft(input=text) for text in (*texts, "poison")]).ids
+        service.start()
+        assert wait_until(lambda: service.status()["quarantine"] != [], timeout=20.0)
+        assert wait_until(
+            lambda: service.status()["indexes"]["vectors"].get("records") == 5, timeout=20.0
+        )
+        assert [one["record"] for one in service.status()["quarantine"]] == [bad]

@@ -283,8 +283,11 @@ def test_depth_tells_the_oldest(engine, box):
     _commit(engine, _ids(1), at=NOW + SECOND, processors=("text", "graph"))
     assert (box.depth()["text"].entries, box.depth()["text"].oldest) == (2, NOW)
     assert box.depth()["graph"].oldest == NOW + SECOND
-    box.claim("text", "w", 1, NOW + SECOND)
+    (entry,) = box.claim("text", "w", 1, NOW + SECOND)
     assert (box.depth()["text"].entries, box.depth()["text"].oldest) == (2, NOW)
+    assert box.depth()["text"].code is None
+    box.fail(entry, "w", "away", NOW + SECOND, transient=True)
+    assert (box.depth()["text"].code, box.depth()["graph"].code) == ("away", None)
 
 
 def test_two_workers_never_share_an_entry(engine, box):
