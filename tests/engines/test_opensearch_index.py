@@ -246,6 +246,43 @@ def test_an_index_of_another_layout_is_refused_until_it_is_rebuilt(index, place)
     engine.close()
 
 
+def test_an_index_of_somebody_else_under_the_alias_is_named(index, place):
+    index.upsert([document(1, "word")])
+    stranger, alias = f"{place.prefix}-stranger", f"{place.prefix}-text"
+    engine = connect(place)
+    engine.request("PUT", f"/{stranger}", body={"aliases": {alias: {}}})
+    with closing(text_index(place)) as other:
+        for ask in (other.check, other.count, lambda: numbers(other, "word")):
+            with pytest.raises(ConfigurationError, match=f"{stranger}: take it out") as caught:
+                ask()
+            assert caught.value.field == "search.prefix"
+        assert other.upsert([document(2, "word")]) == []  # what is ours is written all the same
+        engine.request("DELETE", f"/{stranger}/_alias/{alias}")
+        refresh(place)
+        assert numbers(other, "word") == [2, 1]
+    engine.close()
+
+
+def test_a_month_that_was_not_made_as_ours_are_asks_for_a_rebuild(index, place):
+    index.upsert([document(1, "word")])
+    (ours,) = indices(place)
+    alias = f"{place.prefix}-text"
+    engine = connect(place)
+    engine.request("DELETE", f"/_index_template/{ours[:-8]}")
+    index.upsert([document(MONTH, "word")])  # made rightly, template or not
+    engine.request("PUT", f"/{ours[:-7]}2024.01", body={"aliases": {alias: {}}})
+    engine.close()
+    with closing(AtOnce(text_index(place), place)) as other:
+        for ask in (other.check, other.count, lambda: numbers(other, "word")):
+            with pytest.raises(ConfigurationError, match="analect rebuild text"):
+                ask()
+        with other.rebuilding() as fresh:
+            fresh.upsert([document(n, "word") for n in (1, MONTH, 2 * MONTH)])
+        refresh(place)
+        assert sorted(numbers(other, "word")) == [1, MONTH, 2 * MONTH]
+        other.check()
+
+
 def test_everything_of_a_store_has_its_prefix_and_no_text_is_kept(index, place):
     index.upsert([document(1, "a very particular sentence")])
     engine = connect(place)

@@ -170,6 +170,25 @@ def test_what_somebody_deleted_is_put_in_again_at_once(service, place):
     engine.close()
 
 
+def test_an_index_of_somebody_else_under_the_alias_is_told(service, place, monkeypatch):
+    monkeypatch.setattr("analect.index.opensearch.family.READY_SECONDS", 0.0)
+    service.ingest([Draft(input="quince")])
+    settle(service)
+    engine = connect(place)
+    stranger, alias = f"{place.prefix}-stranger", f"{place.prefix}-text"
+    engine.request("PUT", f"/{stranger}", body={"aliases": {alias: {}}})
+    found = service.search(SearchRequest("quince"))
+    assert found.degraded
+    assert len(found.items) == 1
+    assert stranger in found.reason
+    shown = service.status()["indexes"]["text"]
+    assert (shown["state"], stranger in shown["problem"]) == ("damaged", True)
+    engine.request("DELETE", f"/{stranger}")
+    assert not service.search(SearchRequest("quince")).degraded
+    assert service.status()["indexes"]["text"]["state"] == "ok"
+    engine.close()
+
+
 def test_another_model_in_the_settings_is_told_and_nothing_is_made_again_behind_ones_back(
     service, settings, monkeypatch
 ):

@@ -63,6 +63,7 @@ class Family:
         self._described = described
         self._lock = Lock()
         self._fitting: set[int] = set()
+        self._ours: set[str] = set()
         self._known: dict[str, float] = {}
         self._drops = 0
         self._checked = False
@@ -87,6 +88,7 @@ class Family:
         with self._lock:
             if state.drops != self._drops:  # whatever was known to be there may be gone
                 self._known.clear()
+                self._ours = set()
                 self._drops = state.drops
         return state
 
@@ -101,15 +103,22 @@ class Family:
             self._checked = True
 
     def ready(self) -> None:
-        """See now and then that the generation that answers is of our layout, words and model.
-
-        Raises:
-            ConfigurationError: it is of another.
-        """
+        """:meth:`look` now and then."""
         now = time.monotonic()
         if now >= self._ready_until:
-            self.fit(self.state().current)
+            self.look()
             self._ready_until = now + READY_SECONDS
+
+    def look(self) -> None:
+        """See that the generation that answers is of our layout, words and model, and that nothing
+        else is asked with it.
+
+        Raises:
+            ConfigurationError: it is of another, or the alias holds an index that is not ours.
+        """
+        current = self.state().current
+        self.fit(current)
+        self._no_strangers(current)
 
     def fit(self, generation: int) -> None:
         """See that a generation is of our layout, words and model; new months will be, too.
@@ -119,10 +128,7 @@ class Family:
         """
         if generation in self._fitting:
             return
-        answer = self.engine.request(
-            "GET", f"/{self.pattern(generation)}/_mapping", filter_path="*.mappings._meta"
-        )
-        said = [one["mappings"]["_meta"].get("analect") for one in answer.values()]
+        said = list(self._said(self.pattern(generation)).values())
         name = f"{self.alias}-{generation}"
         try:
             found = self.engine.request("GET", f"/_index_template/{name}")["index_templates"]
@@ -135,10 +141,7 @@ class Family:
         for one in said:
             if one != self._described:
                 raise self._unfit(one)
-        body = template(
-            self.pattern(generation), self._fields, self._described, self.engine.settings
-        )
-        self.engine.request("PUT", f"/_index_template/{name}", body=body)
+        self.engine.request("PUT", f"/_index_template/{name}", body=self._template(generation))
         self._fitting.add(generation)
 
     def ensure(self, names: Iterable[str]) -> None:
@@ -149,8 +152,10 @@ class Family:
         if not unknown:
             return
         for name in unknown:
+            # Said again here: somebody may have removed the template.
+            made = self._template(self._generation(name) or 0)["template"]
             try:
-                self.engine.request("PUT", f"/{name}")
+                self.engine.request("PUT", f"/{name}", body=made)
             except Refused as error:
                 if error.kind != "resource_already_exists_exception":
                     raise
@@ -221,6 +226,48 @@ class Family:
             for name, number in numbers.items()
             if number is not None and generation in {None, number}
         )
+
+    def _no_strangers(self, current: int) -> None:
+        """See that the alias holds nothing but months of ours, each made as we make them.
+
+        Raises:
+            ConfigurationError: it does: what is found there would be taken for ours, or refused.
+        """
+        try:
+            held = set(self.engine.request("GET", f"/_alias/{self.alias}"))
+        except Refused as error:
+            if error.status != 404:  # nothing was written yet
+                raise
+            held = set()
+        strangers = sorted(name for name in held if self._generation(name) is None)
+        if strangers:
+            raise ConfigurationError(
+                f"the alias {self.alias} in OpenSearch names an index that is not of this store, "
+                f"{strangers[0]}: take it out of the alias, or set another search.prefix "
+                "(ANALECT_SEARCH__PREFIX) and run `analect rebuild`",
+                field="search.prefix",
+            )
+        months = {name for name in held - self._ours if self._generation(name) == current}
+        if months:
+            said = self._said(",".join(sorted(months)))
+            for name in months:
+                if said.get(name) != self._described:
+                    raise self._unfit(said.get(name))
+            self._ours |= months
+
+    def _said(self, names: str) -> dict[str, Any]:
+        """What indices say of themselves, by name; one that says nothing is left out."""
+        answer = self.engine.request(
+            "GET",
+            f"/{names}/_mapping",
+            filter_path="*.mappings._meta",
+            ignore_unavailable="true",
+        )
+        return {name: one["mappings"]["_meta"].get("analect") for name, one in answer.items()}
+
+    def _template(self, generation: int) -> dict[str, Any]:
+        pattern = self.pattern(generation)
+        return template(pattern, self._fields, self._described, self.engine.settings)
 
     def _generation(self, name: str) -> int | None:
         """Of an index; ``None`` for one that is not ours."""

@@ -88,8 +88,7 @@ class Kept:
 
     def check(self) -> None:
         """Whether the server and the index are as they should be, and of this model."""
-        state = self._family.state()
-        self._family.fit(state.current)
+        self._family.look()
         self._family.align()
 
     def close(self) -> None:
