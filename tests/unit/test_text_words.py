@@ -109,6 +109,17 @@ def test_highlights_hold_the_text_and_nothing_else(query, text):
         assert snippet.count("<em>") == snippet.count("</em>") > 0
 
 
+def test_an_arabic_word_stands_without_its_article():
+    text = "الطقس والطقس بالطقس كالطقس فالطقس للطقس طقس"
+    assert words(text) == ["طقس"] * 7
+    assert words("الم لله وال 5الطقس") == ["الم", "لله", "وال", "5الطقس"]
+    for prefix in ("ال*", "الب*", "والب*"):
+        with pytest.raises(InvalidQuery, match="2 letters behind the article"):
+            parse(prefix)
+    (snippet,) = snippets(parse("طقس"), "كيف الطَّقْس؟", 1)
+    assert snippet == "كيف <em>الطَّقْس</em>؟"
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

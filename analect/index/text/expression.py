@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analect.index.text.tokens import is_unspaced, words
+from analect.index.text.tokens import is_article, is_unspaced, words
 from analect.model.errors import InvalidQuery
 
 MAX_CHARACTERS = 2000
@@ -210,6 +210,10 @@ class _Parser:
         if prefix and len(last) < MIN_PREFIX:
             raise InvalidQuery(
                 f"a prefix needs at least {MIN_PREFIX} letters before its *", field="q"
+            )
+        if prefix and is_article(last):
+            raise InvalidQuery(
+                f"a prefix needs at least {MIN_PREFIX} letters behind the article", field="q"
             )
         return Term(tuple(found), prefix)
 

@@ -6,6 +6,8 @@ Python; other text is first brought by :func:`searchable` into a form it splits 
 
 * compatibility forms are unified (NFKD), case is folded, accents and Arabic vowel signs go;
 * letters written in several ways become one (Arabic alef, yeh, teh marbuta; o with a stroke);
+* an Arabic word loses its article, and what is written in one with it, as Lucene's Arabic analysis
+  has it: who asks for weather finds "the weather", "with the weather" and the other way round;
 * scripts written without blanks (Chinese, Japanese, Thai, Lao, Khmer, Burmese), and Korean, whose
   particles stick to the words, become overlapping pairs of characters, and the last character of a
   run follows alone: each character begins a word, so a single one is found as a prefix;
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-VERSION = 1
+VERSION = 2
 """Raise it when the rules change: an index made under other rules must be rebuilt."""
 
 _BASIC = (
@@ -55,6 +57,14 @@ _WORD = re.compile(r"[0-9a-z\x80-\U0010ffff]+")
 _PIECE = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 
 
+_ARTICLE = "(?:[\u0648\u0628\u0643\u0641]?\u0627\u0644|\u0644\u0644)"
+"""The article, alone or behind "and", "with", "like" or "so"; "for the" is written as two lam."""
+_BEHIND = "[\u0621-\u064a]"
+_DEFINITE = re.compile(f"{_ARTICLE}(?={_BEHIND}{{2}})")
+_DEFINITES = re.compile(rf"(?<![0-9a-z\x80-\U0010ffff]){_DEFINITE.pattern}")
+_BARE = re.compile(f"{_ARTICLE}{_BEHIND}?\\Z")
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A word and the place in the text it came from: ``text[start:end]``.
@@ -73,7 +83,10 @@ def searchable(text: str) -> str:
     if text.isascii():
         return text
     folded = _fold(text)
-    return folded if folded.isascii() else _RUN.sub(_pairs, folded)
+    if folded.isascii():
+        return folded
+    paired = _RUN.sub(_pairs, folded)
+    return _DEFINITES.sub("", paired) if "\u0644" in paired else paired
 
 
 def words(text: str) -> list[str]:
@@ -93,6 +106,13 @@ def spans(text: str) -> Iterator[Span]:
 def is_unspaced(word: str) -> bool:
     """Whether a word is a character or pair of a script that is indexed in pairs."""
     return _RUN.fullmatch(word) is not None
+
+
+def is_article(word: str) -> bool:
+    """Whether a word is an Arabic article with nothing behind it, or a single letter: what begins
+    so begins with something else in the index.
+    """
+    return _BARE.match(word) is not None
 
 
 def _fold(text: str) -> str:
@@ -166,4 +186,6 @@ def _spans_of_piece(piece: str, offset: int) -> Iterator[Span]:
 
 def _whole(folded: str, places: list[tuple[int, int]], start: int, end: int) -> Iterator[Span]:
     if start < end:
-        yield Span(folded[start:end], places[start][0], places[end - 1][1], places[end - 1][1])
+        article = _DEFINITE.match(folded, start, end)
+        word = folded[start if article is None else article.end() : end]
+        yield Span(word, places[start][0], places[end - 1][1], places[end - 1][1])
