@@ -30,8 +30,10 @@ _SECONDS = 30
 _WATCH_SECONDS = 300
 _TOKEN_SECONDS = 60
 _CONNECTIONS = 32
-
 _PAGE = 500
+_WRITING = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
+"""Warnings of fields that it does not know the server would get by reading every body once more,
+strictly; an apply with such a field it refuses in any case."""
 
 Body = dict[str, Any]
 
@@ -129,7 +131,7 @@ class Api:
     ) -> Body:
         """Server-side apply under our field manager; what is there afterwards, `decoded`."""
         ref = Ref.of(manifest)
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query = _WRITING | {"fieldManager": manager, "force": "true" if force else "false"}
         return decoded(
             await self._write("apply", ref, "PATCH", _path(ref), manifest, query, _APPLY)
         )
@@ -137,22 +139,20 @@ class Api:
     async def apply_status(self, manifest: Body) -> Body:
         """Server-side apply of the status alone; what is there afterwards, `decoded`."""
         ref = Ref.of(manifest)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = _WRITING | {"force": "true"}
         path = f"{_path(ref)}/status"
         return decoded(await self._write("apply", ref, "PATCH", path, manifest, query, _APPLY))
 
     async def annotate(self, ref: Ref, annotations: Mapping[str, str]) -> None:
         """Set annotations of something that others made."""
         body: Body = {"metadata": {"annotations": dict(annotations)}}
-        query = {"fieldManager": FIELD_MANAGER}
-        await self._write("patch", ref, "PATCH", _path(ref), body, query, _MERGE)
+        await self._write("patch", ref, "PATCH", _path(ref), body, _WRITING, _MERGE)
 
     async def create(self, manifest: Body) -> Body:
         """Make an object that must not be there yet; what is there then, `decoded`."""
         ref = Ref.of(manifest)
         path = BY_KIND[ref.kind].path(ref.namespace)
-        query = {"fieldManager": FIELD_MANAGER}
-        return decoded(await self._write("create", ref, "POST", path, manifest, query, _JSON))
+        return decoded(await self._write("create", ref, "POST", path, manifest, _WRITING, _JSON))
 
     def guard(self, may_write: Callable[[], float]) -> None:
         """From now on ask before every write: how many seconds it may take, or an exception."""
@@ -163,13 +163,13 @@ class Api:
         ref = Ref.of(manifest)
         self._metrics.writes.labels("create", ref.kind).inc()
         path = BY_KIND[ref.kind].path(ref.namespace)
-        await self._call("POST", path, manifest, {"fieldManager": FIELD_MANAGER})
+        await self._call("POST", path, manifest, _WRITING)
 
     async def replace_lease(self, manifest: Body) -> None:
         """Write the Lease over the very version that was read."""
         ref = Ref.of(manifest)
         self._metrics.writes.labels("update", ref.kind).inc()
-        await self._call("PUT", _path(ref), manifest, {"fieldManager": FIELD_MANAGER})
+        await self._call("PUT", _path(ref), manifest, _WRITING)
 
     async def delete(self, ref: Ref, uid: str | None = None) -> None:
         """Delete this very object; its dependants follow. Gone already is fine."""
@@ -222,7 +222,7 @@ class Api:
         method: str,
         path: str,
         body: Body,
-        query: dict[str, str],
+        query: Mapping[str, str],
         kind: str,
     ) -> bytes:
         seconds = self._may_write()
@@ -235,7 +235,7 @@ class Api:
         method: str,
         path: str,
         body: Body | None = None,
-        query: dict[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         kind: str = _JSON,
         seconds: float = _SECONDS,
     ) -> bytes:
