@@ -17,11 +17,13 @@ from analect_operator.applying import Applier
 from analect_operator.asking import Asker
 from analect_operator.build.site import MANAGER, Cluster
 from analect_operator.children import Child, Children
+from analect_operator.dispatchers import Dispatchers
 from analect_operator.errors import ApiError
 from analect_operator.informer import Informer
 from analect_operator.lease import Lease, NotLeading
 from analect_operator.metrics import Metrics
 from analect_operator.policies import Policies
+from analect_operator.pricing import Pricing
 from analect_operator.queue import WorkQueue
 from analect_operator.reconciling import Reconciler
 from analect_operator.reporting import Reporter
@@ -52,6 +54,8 @@ class Controller:
     children: Children = field(init=False)
     secrets: Secrets = field(init=False)
     lease: Lease = field(init=False)
+    dispatchers: Dispatchers = field(init=False)
+    pricing: Pricing = field(init=False)
     stores: Reconciler = field(init=False)
     policies: Policies = field(init=False)
     works: Works = field(init=False)
@@ -82,6 +86,8 @@ class Controller:
             self.api, partial(self.observe, gone=False), options.identity, self.wall
         )
         applier = Applier(self.api, self.children, self.metrics)
+        self.dispatchers = Dispatchers(self.api, self.secrets, options.service_url)
+        self.pricing = Pricing(self.api, self.children, self.dispatchers)
         self.stores = Reconciler(
             api=self.api,
             world=self.world,
@@ -89,6 +95,7 @@ class Controller:
             secrets=self.secrets,
             applier=applier,
             reporter=reporter,
+            pricing=self.pricing if options.poll_seconds else None,
             default_image=options.image,
             random_bytes=self.random_bytes,
             leads=lambda: self.lease.leads,
@@ -174,13 +181,14 @@ class Controller:
 
     async def _ask(self) -> None:
         asker = Asker(
-            self.api,
-            self.world,
-            self.stores,
-            self.queue,
-            self.metrics,
-            self.options,
-            self.lease.leading,
+            dispatchers=self.dispatchers,
+            pricing=self.pricing,
+            world=self.world,
+            stores=self.stores,
+            queue=self.queue,
+            metrics=self.metrics,
+            seconds=self.options.poll_seconds,
+            leading=self.lease.leading,
         )
         await asker.run()
 

@@ -15,7 +15,7 @@ from analect_operator.build.children import children as built
 from analect_operator.build.environment import secret_names
 from analect_operator.build.site import Site
 from analect_operator.build.volumes import generated_secret
-from analect_operator.build.workloads import SERVING, worker
+from analect_operator.build.workloads import SERVING
 from analect_operator.children import Children
 from analect_operator.conditions import Verdict, no
 from analect_operator.errors import ApiError
@@ -23,6 +23,7 @@ from analect_operator.fencing import Fencing, fencing
 from analect_operator.leaving import left_behind
 from analect_operator.migrating import Decision, decide, failed_job
 from analect_operator.policies import governing, termination_message
+from analect_operator.pricing import Pricing, live
 from analect_operator.reporting import Reporter
 from analect_operator.resources import Ref
 from analect_operator.runs import runs
@@ -77,7 +78,7 @@ class Decided:
 @dataclass(frozen=True, slots=True)
 class Reconciler:
     """Looks at stores. ``leads`` says whether it is this replica that decides, ``wall`` gives
-    microseconds since 1970.
+    microseconds since 1970; without ``pricing`` nobody asks which workers are busy.
     """
 
     api: Api
@@ -86,6 +87,7 @@ class Reconciler:
     secrets: Secrets
     applier: Applier
     reporter: Reporter
+    pricing: Pricing | None
     default_image: str
     random_bytes: Callable[[int], bytes]
     leads: Callable[[], bool]
@@ -163,10 +165,8 @@ class Reconciler:
         for name in scaled:
             if name in found:
                 continue
-            ref = Ref(meta["namespace"], "Deployment", probe.called(worker(name)))
-            live = self.children.get(ref)
-            if live is not None and live.facts.wanted > 0:
-                found[name] = live.facts.wanted
+            if (count := live(self.children, probe, name)) > 0:
+                found[name] = count
         return {name: count for name, count in found.items() if name in scaled}
 
     async def _settle(self, body: Body, site: Site, decided: Decided, memory: Memory) -> None:
@@ -187,6 +187,8 @@ class Reconciler:
         if not known or not self.applier.settled(memory.digests, site.uid):
             # Made again rather than kept: a thousand stores are a hundred megabytes of manifests.
             plan = Plan.of(built(site, policy))
+            if self.pricing is not None and self.leads():
+                await self.pricing.before(site)
             await self.applier.settle(plan, site.uid, known=known)
             memory.inputs, memory.digests = inputs, plan.digests
         for job in (decided.migration.job, decided.fence.job):

@@ -26,7 +26,7 @@ class Dispatcher:
     """Stands where the Service of a dispatcher would: one answer for every store."""
 
     def __init__(self) -> None:
-        self.status: dict[str, Any] = {
+        self.status: Any = {
             "processors": {},
             "engines": {name: {"state": "ok"} for name in ENGINES},
             "store": {"schema": "0007"},
@@ -57,6 +57,12 @@ def answering(dispatcher: Dispatcher) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def asked(dispatcher: Dispatcher) -> None:
+    """Wait until what was said at the next asking has had its effect."""
+    before = len(dispatcher.keys)
+    wait_for(lambda: len(dispatcher.keys) > before + 1, what="asked, and asked again")
 
 
 @pytest.fixture
@@ -154,6 +160,22 @@ def test_engines_in_words_and_workers_by_the_backlog(
         left = [pods[2]]
         wait_for(lambda: pods_of(place, "worker-text") == left, what="the busy one is left")
         assert second.leads()
+        # By hand: there is no backlog that would ask for fewer.
+        place.change("demo", {"processors": [scaled, {"name": "vectors", "replicas": 4}]})
+        pods = wait_for(
+            lambda: found if len(found := pods_of(place, "worker-vectors")) == 4 else None,
+            what="four of another kind",
+        )
+        dispatcher.status["busy"] = {"vectors": [pods[1]]}
+        place.change("demo", {"processors": [scaled, {"name": "vectors", "replicas": 1}]})
+        left = [pods[1]]
+        wait_for(lambda: pods_of(place, "worker-vectors") == left, what="the busy one is left")
+        for strange in ([], {"processors": {"text": 3}}, {"busy": {"vectors": 1}}):
+            dispatcher.status = strange
+            asked(dispatcher)
+        place.change("demo", {"processors": [scaled, {"name": "vectors", "replicas": 0}]})
+        wait_for(lambda: not pods_of(place, "worker-vectors"), what="who says that hinders nobody")
+        assert second.leads()
     secret = place.get("secrets", "demo-generated") or {}
     assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}
 
@@ -202,6 +224,18 @@ def test_who_is_busy_is_told_to_whoever_scales(with_keda: Plane, tmp_path: Path)
         now = {pods[0]: "1", pods[1]: "0", pods[2]: "0"}
         wait_for(lambda: prices(place) == now, what="told once it leads again")
         assert running.leads()
+
+        store = place.path("analysisstores", "demo")
+        pause = {"metadata": {"annotations": {"analect.dev/paused": "true"}}}
+        with_keda.api.merge(store, pause)
+        place.says("demo", "Paused", "True")
+        asked(dispatcher)  # one that was under way may not have known
+        dispatcher.status["busy"] = {"text": [pods[3]]}
+        asked(dispatcher)
+        assert prices(place) == now, "whoever pauses a store has its pods left alone"
+        dispatcher.status["busy"] = {"text": [pods[0]]}
+        with_keda.api.merge(store, {"metadata": {"annotations": {"analect.dev/paused": None}}})
+        place.says("demo", "Paused", "False")
 
         dispatcher.status["processors"] = {"text": {"entries": 3}}
         with_keda.api.merge(f"{workers}/scale", {"spec": {"replicas": 1}})

@@ -14,6 +14,7 @@ from analect_operator.build.environment import settings
 from analect_operator.build.jobs import Policy, backup_place, migration
 from analect_operator.build.site import Cluster, Manifest, Site
 from analect_operator.build.volumes import generated_secret
+from analect_operator.dispatchers import Engine
 from analect_operator.specs.retention import RetentionSpec
 from analect_operator.specs.store import StoreSpec
 from analect_operator.specs.workloads import BacklogAutoscaling
@@ -236,12 +237,11 @@ def test_workers_by_backlog(entries: int, wanted: int) -> None:
 
 
 def test_engines_in_the_words_of_the_dispatcher() -> None:
-    status = {"engines": {"search": {"state": "down", "message": "it refused the password"}}}
-    found = engine_states(site(), status)
+    found = engine_states(site(), {"search": Engine("down", "it refused the password")})
     assert (found["search"].ready, found["search"].message) == (False, "it refused the password")
     assert set(found) == {"search"}
-    status = {"engines": {"search": {"state": "ok"}, "vectors": {"state": "damaged"}}}
-    assert engine_states(site(), status)["search"].message == "it is damaged"
+    said = {"search": Engine("ok"), "vectors": Engine("damaged")}
+    assert engine_states(site(), said)["search"].message == "it is damaged"
 
 
 def ways_out(spec: dict[str, Any]) -> list[Manifest]:

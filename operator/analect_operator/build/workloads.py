@@ -66,30 +66,43 @@ def worker(processor: str) -> str:
     return f"worker-{processor}"
 
 
+def workers(site: Site, processor: Processor) -> int:
+    """How many workers there are to be now; where KEDA decides, how many at the most."""
+    scaled = processor.autoscaling
+    if site.stopped or site.writers_stopped:
+        return 0
+    if scaled is None or site.cluster.keda:
+        return _most(processor)
+    found = site.workers.get(processor.name, max(scaled.min, 1))
+    return min(max(found, scaled.min), scaled.max)
+
+
+def _most(processor: Processor) -> int:
+    if processor.autoscaling is not None:
+        return processor.autoscaling.max
+    return 1 if processor.replicas is None else processor.replicas
+
+
 def _workers(site: Site, processor: Processor) -> Iterator[Manifest]:
     component = worker(processor.name)
     scaled = processor.autoscaling
-    wanted = processor.replicas if processor.replicas is not None else 1
-    if scaled is not None:
-        found = site.workers.get(processor.name, max(scaled.min, 1))
-        wanted = min(max(found, scaled.min), scaled.max)
-    still = site.stopped or site.writers_stopped
     made = _deployment(
         site,
         component,
         ["analect", "work", processor.name],
         processor.resources,
-        replicas=0 if still else wanted,
+        replicas=workers(site, processor),
     )
     if more := dict(_paced(processor)):
         container = made["spec"]["template"]["spec"]["containers"][0]
         pace = [{"name": name, "value": value} for name, value in more.items()]
         container["env"] = [*container["env"], *pace]
+    still = site.stopped or site.writers_stopped
     if scaled is not None and site.cluster.keda and not still:
         del made["spec"]["replicas"]
         yield from _scaled_by_keda(site, processor.name, scaled)
     yield made
-    if (wanted if scaled is None else scaled.max) > 1:
+    if _most(processor) > 1:
         yield _budget(site, component)
 
 
