@@ -191,6 +191,22 @@ class Place:
     def store(self, name: str, spec: dict[str, Any] | None = None) -> dict[str, Any]:
         return self.create("AnalysisStore", "analysisstores", name, spec or EXTERNAL)
 
+    def run_now(self, cron_job: str, name: str) -> None:
+        """As `kubectl create job --from` does."""
+        found = self.get("cronjobs", cron_job) or {}
+        owner = {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "name": cron_job,
+            "uid": found["metadata"]["uid"],
+            "controller": True,
+        }
+        template = found["spec"]["jobTemplate"]
+        labels = template["metadata"]["labels"]
+        meta = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        body = {"metadata": meta, "spec": template["spec"]}
+        self.plane.api.call("POST", self.path("jobs"), body)
+
     def change(self, name: str, spec: dict[str, Any]) -> None:
         self.plane.api.merge(self.path("analysisstores", name), {"spec": spec})
 

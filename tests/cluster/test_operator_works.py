@@ -47,25 +47,6 @@ def commands(place: Place, part: str) -> list[list[str]]:
     return sorted(job["spec"]["template"]["spec"]["containers"][0]["command"][4:] for job in jobs)
 
 
-def run_now(place: Place, name: str) -> None:
-    """As `kubectl create job --from` does."""
-    cron_job = place.get("cronjobs", name) or {}
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "name": name,
-        "uid": cron_job["metadata"]["uid"],
-        "controller": True,
-    }
-    template = cron_job["spec"]["jobTemplate"]
-    meta = {
-        "name": f"{name}-now",
-        "labels": template["metadata"]["labels"],
-        "ownerReferences": [owner],
-    }
-    place.plane.api.call("POST", place.path("jobs"), {"metadata": meta, "spec": template["spec"]})
-
-
 def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     summary = '{"archived": 5, "compressed": 3, "deleted": 2, "bytes_freed": 4096}'
     place.create("RetentionPolicy", "retentionpolicies", "keep", STORE | {"rules": RULES})
@@ -83,7 +64,7 @@ def test_a_policy_becomes_a_job_and_tells_of_its_run(place: Place) -> None:
     )
     config = place.get("configmaps", "demo-retention") or {}
     assert '"hotDays": 30' in config["data"]["policy.json"]
-    run_now(place, "demo-retention")
+    place.run_now("demo-retention", "retention-now")
     run = wait_for(
         lambda: status(place, "retentionpolicies", "keep").get("lastRun"), what="the last run"
     )
@@ -117,7 +98,7 @@ def test_a_policy_that_only_plans_says_what_it_would_do(place: Place) -> None:
     place.ready("demo")
     wait_for(lambda: "nextRun" in said(), what="it is planned")
     wait_for(lambda: planned() == [True], what="the store says so, too")
-    run_now(place, "demo-retention")
+    place.run_now("demo-retention", "retention-now")
     wait_for(lambda: "lastRun" in said(), what="it ran")
     patch = {"spec": {"suspend": True}}
     place.plane.api.merge(place.path("retentionpolicies", "keep"), patch)
