@@ -1,8 +1,8 @@
 """Megabytes of row data a second: a full backup, an increment after 1% changed, a restore.
 
-    python -m benchmarks.backup [--records 50000] [--only sqlite|postgres] [--erase]
+    python -m benchmarks.backup [--records 50000] [--size 4096] [--only sqlite|postgres] [--erase]
 
-Backups go to folders. Times are of the wall, and of the processor for what a core can do. Beside
+Records are some 1 KB, or with `--size` real English of so many bytes. Backups go to folders. Times are of the wall, and of the processor for what a core can do. Beside
 it, of Postgres, `pg_dump | zstd`, `pg_restore` and pgBackRest where they are there. With
 `--erase`: a person with 10,000 records over all tiers is erased, with 30 backups by copy.
 """
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -61,11 +61,29 @@ AGES = (300, 120, 2)
 POLICY = {"rules": [{"name": "all", "hotDays": 90, "warmDays": 200}]}
 
 
-def drafts(count: int, rng: random.Random, words: list[str]) -> list[Draft]:
+Text = Callable[[random.Random, float], str]
+"""A part of what a record says, from one third to two."""
+
+
+def texts(size: int | None) -> Text:
+    """180 words drawn from English, or English of ``size`` bytes as it stands, in all."""
+    english = prose()
+    words = english.split()
+    if size is None:
+        return lambda rng, part: " ".join(rng.choices(words, k=round(180 * part)))
+
+    def passage(rng: random.Random, part: float) -> str:
+        begin = rng.randrange(len(english) - size)
+        return english[begin : begin + round(size * part)]
+
+    return passage
+
+
+def drafts(count: int, rng: random.Random, text: Text) -> list[Draft]:
     return [
         Draft(
-            input=" ".join(rng.choices(words, k=120)),
-            output=" ".join(rng.choices(words, k=60)),
+            input=text(rng, 2 / 3),
+            output=text(rng, 1 / 3),
             tags=("a", "b", "c"),
             subject=f"person {rng.randrange(2000)}",
             thread_id=f"thread {rng.randrange(count)}",
@@ -80,8 +98,9 @@ def drafts(count: int, rng: random.Random, words: list[str]) -> list[Draft]:
 class Bench:
     """A store with records, and the place of its backups."""
 
-    def __init__(self, root: Path, url: str | None) -> None:
+    def __init__(self, root: Path, url: str | None, text: Text) -> None:
         self.root = root
+        self.text = text
         self.url = url or f"sqlite:///{root}/home/analect.db"
         self.settings = Settings(
             home=root / "home", database_url=self.url, keys={"ring": root / "ring"}
@@ -100,10 +119,10 @@ class Bench:
         self.job = BackupJob(self.engine, self.catalog, clock, os.urandom, files=out)
 
     def fill(self, count: int) -> None:
-        rng, words = random.Random(1), prose().split()
+        rng = random.Random(1)
         with AnalysisService.open(self.settings) as service:
             for _ in range(count // 1_000):
-                service.ingest(drafts(1_000, rng, words))
+                service.ingest(drafts(1_000, rng, self.text))
 
 
 def timed(title: str, plain: int | None, call):
@@ -127,7 +146,7 @@ def speeds(bench: Bench, count: int, elsewhere: str) -> None:
     with write_transaction(bench.engine) as connection:
         connection.exec_driver_sql(f"UPDATE records SET status = 'new' WHERE id IN ({some})")
     with AnalysisService.open(bench.settings) as service:
-        service.ingest(drafts(count // 200, random.Random(2), prose().split()))
+        service.ingest(drafts(count // 200, random.Random(2), bench.text))
     link, part = timed("increment after 1%", None, bench.job.incremental)
     say("", f"{part / whole:.1%} of the full one's time, {link.size / link.plain:.2f} of its rows")
     target = open_engine(elsewhere)
@@ -294,14 +313,14 @@ def erase(bench: Bench) -> None:
 
 
 @contextmanager
-def benches(places: Places, database: str) -> Iterator[tuple[Bench, str]]:
+def benches(places: Places, database: str, text: Text) -> Iterator[tuple[Bench, str]]:
     with tempfile.TemporaryDirectory(prefix="analect-bench-") as name:
         root = Path(name)
         if database == "sqlite":
-            bench = Bench(root, None)
+            bench = Bench(root, None, text)
             elsewhere = f"sqlite:///{root}/restored/analect.db"
         else:
-            bench = Bench(root, places.postgres.new_database())
+            bench = Bench(root, places.postgres.new_database(), text)
             elsewhere = places.postgres.new_database()
         try:
             yield bench, elsewhere
@@ -312,20 +331,22 @@ def benches(places: Places, database: str) -> Iterator[tuple[Bench, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--size", type=int)
     parser.add_argument("--only", choices=DATABASES)
     parser.add_argument("--erase", action="store_true")
     given = parser.parse_args()
     end_whole()
+    text = texts(given.size)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(prefix="analect-bench-") as name:
         places = Places(Path(name))
         try:
             for database in DATABASES if given.only is None else [given.only]:
                 print(database, flush=True)
-                with benches(places, database) as (bench, elsewhere):
+                with benches(places, database, text) as (bench, elsewhere):
                     speeds(bench, given.records, elsewhere)
                 if given.erase:
-                    with benches(places, database) as (bench, _):
+                    with benches(places, database, texts(None)) as (bench, _):
                         erase(bench)
         finally:
             places.close()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from analect.lifecycle.backup import restore as restoring
-from analect.lifecycle.backup.beside import Beside
+from analect.lifecycle.backup.beside import Beside, beside
 from analect.lifecycle.backup.deciding import Selection
+from analect.lifecycle.backup.read import LinkReader
 from analect.lifecycle.places.opening import open_place
 from analect.model.errors import Corrupt, StoreUnavailable
 from analect.service import AnalysisService
@@ -24,6 +25,12 @@ def elsewhere(tmp_path):
     return f"sqlite:///{tmp_path}/elsewhere/analect.db"
 
 
+def ready_behind(chunks):
+    """An answer that the process is there once so many chunks were read without it."""
+    read = iter(range(chunks))
+    return lambda _: next(read, None) is None
+
+
 @pytest.fixture(autouse=True)
 def helped(monkeypatch):
     """However few rows there are; the numbers of the processes that helped."""
@@ -35,12 +42,15 @@ def helped(monkeypatch):
         begin(self, place, key)
 
     monkeypatch.setattr(restoring, "HELPED", 0)
+    monkeypatch.setattr(Beside, "ready", ready_behind(0))
     monkeypatch.setattr(Beside, "begin", noted)
     yield numbers
     assert not [one for one in numbers if Path(f"/proc/{one}").exists()]
 
 
-def test_links_come_back_whole(backed, elsewhere, settings, helped):
+@pytest.mark.parametrize("alone", [0, 1, 5, 1000])
+def test_links_come_back_whole(backed, elsewhere, settings, *, helped, monkeypatch, alone):
+    monkeypatch.setattr(Beside, "ready", ready_behind(alone))
     backed.write()
     change(settings, 1)
     backed.job().incremental()
@@ -80,6 +90,19 @@ def test_nothing_is_restored_without_it(backed, elsewhere, helped):
         backed.restore(elsewhere, checkpoint=gone)
     backed.restore(elsewhere)
     same(backed, elsewhere)
+
+
+def test_it_is_ready_by_itself(backed, elsewhere, monkeypatch):
+    backed.write()
+    with beside(backed.catalog.place, backed.catalog.keys.hashing) as helper:
+        assert helper.summed([]) == (0, f"{0:032x}")  # so it has begun
+        monkeypatch.undo()
+        assert helper.ready()
+        reader = LinkReader(backed.catalog, backed.catalog.manifest(backed.catalog.newest()))
+        assert list(reader.chunks(helper)) == list(reader.chunks())
+        os.kill(helper._process.pid, signal.SIGKILL)
+        with pytest.raises(StoreUnavailable, match="ended by itself"):
+            list(reader.chunks(helper))
 
 
 def test_it_reads_from_a_bucket(backed, elsewhere, objects, bucket):

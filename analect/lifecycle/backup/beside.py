@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import IO, cast
 
 import msgspec
 
@@ -46,14 +48,23 @@ class Beside:
     def __init__(self, process: subprocess.Popen[bytes], memory: int) -> None:
         self._process = process
         self._channel = Channel(process.stdout, process.stdin, memory, first=True)
+        self._ready = False
+        self._speaks = select.poll()
+        self._speaks.register(cast("IO[bytes]", process.stdout), select.POLLIN)
 
     def begin(self, place: Place, key: bytes) -> None:
         """Tell it the place of the backups, and the key of their hashes."""
         self._send(BEGIN, pickle.dumps((place, key)))
 
-    def parts(self, reading: Reading) -> Iterator[Part]:
-        """Every chunk of these objects, read ahead of who asks."""
-        self._send(READ, _encoder.encode((reading.keyset, reading.objects)))
+    def ready(self) -> bool:
+        """Whether it is there by now, which takes it a while."""
+        if not self._ready and self._speaks.poll(0):
+            self._await()
+        return self._ready
+
+    def parts(self, reading: Reading, behind: int) -> Iterator[Part]:
+        """The chunks of these objects behind the first so many, read ahead of who asks."""
+        self._send(READ, _encoder.encode((reading.keyset, reading.objects, behind)))
         while (told := self._receive())[0] != END:
             yield _decode_part(told[1])
 
@@ -82,7 +93,16 @@ class Beside:
         except BrokenPipeError as error:
             raise self._gone() from error
 
+    def _await(self) -> None:
+        self._hear()
+        self._ready = True
+
     def _receive(self) -> tuple[int, memoryview]:
+        if not self._ready:
+            self._await()
+        return self._hear()
+
+    def _hear(self) -> tuple[int, memoryview]:
         try:
             told = self._channel.receive()
         except BrokenPipeError as error:

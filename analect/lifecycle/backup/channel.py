@@ -11,8 +11,8 @@ import struct
 import tempfile
 from typing import Any
 
-BEGIN, READ, ROWS, PART, END, SUM, ERROR, FREE = range(8)
-"""What a message holds: the place and the key of hashes; objects to read; rows to be hashed, or
+BEGIN, READY, READ, ROWS, PART, END, SUM, ERROR, FREE = range(9)
+"""What a message holds: the place and the key of hashes; that this was heard; objects to read; rows to be hashed, or
 where they end; rows of a chunk, and the end of them; a count and a sum; what went wrong; a slot
 that is free again.
 """

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from analect.lifecycle.backup.channel import END, ERROR, PART, READ, ROWS, SUM, Channel
+from analect.lifecycle.backup.channel import END, ERROR, PART, READ, READY, ROWS, SUM, Channel
 from analect.lifecycle.backup.format import (
     Part,
     Tally,
@@ -29,7 +29,7 @@ from analect.model.errors import AnalectError
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rows = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_decode_task = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[str, bytes]]]).decode
+_decode_task = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[str, bytes]], int]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,14 @@ class Helper:
                 self.channel.send(ERROR, pickle.dumps(error))
 
     def _read(self, body: memoryview) -> None:
-        """Every chunk of some objects."""
-        keyset, objects = _decode_task(body)
+        """Every chunk of some objects, but for the first ones."""
+        keyset, objects, behind = _decode_task(body)
         cipher = cipher_of(keyset)
         for path, bound in objects:
             for number, done, packed in unsealed(self.place, path, cipher, bound):
+                if behind:
+                    behind -= 1
+                    continue
                 part = Part(number, done, *compacted(list(map(unpack_row, packed))))
                 self.channel.send(PART, _encode(part))
         self.channel.send(END)
@@ -82,6 +85,7 @@ def main() -> None:
     try:
         if (begin := channel.receive()) is not None:
             place, key = pickle.loads(begin[1])  # noqa: S301  (of the process that started this one)
+            channel.send(READY)
             Helper(place, key, channel).run()
     except BrokenPipeError:
         sys.exit(1)  # nobody waits for an answer any more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,8 +44,12 @@ class Reading:
 class Unsealer(Protocol):
     """Somebody else who reads objects."""
 
-    def parts(self, reading: Reading) -> Iterator[Part]:
-        """Every chunk of these objects.
+    def ready(self) -> bool:
+        """Whether it is there by now; until then objects are read without it."""
+        ...
+
+    def parts(self, reading: Reading, behind: int) -> Iterator[Part]:
+        """The chunks of these objects behind the first so many.
 
         Raises:
             Corrupt: an object is missing, cut, changed, or not the one that belongs there.
@@ -101,7 +106,7 @@ class LinkReader:
             Corrupt: it is not.
         """
         counts = _Counts(self)
-        for part in self._parts() if unsealer is None else unsealer.parts(self._reading()):
+        for part in self._parts() if unsealer is None else self._parts_with(unsealer):
             counts.add(part.table, part.done, len(part.rows))
             yield Chunk(self.manifest.tables[part.table], part.done, part.held, part.rows)
         counts.compare()
@@ -111,10 +116,22 @@ class LinkReader:
         path = self._catalog.path(self.manifest.id, name)
         return Corrupt(f"the backup's object {path} has other rows than its manifest says")
 
-    def _parts(self) -> Iterator[Part]:
+    def _parts(self) -> Generator[Part]:
         for one in self.manifest.objects:
             for number, done, packed in self._object(one.name):
                 yield Part(number, done, *compacted(list(map(unpack_row, packed))))
+
+    def _parts_with(self, unsealer: Unsealer) -> Iterator[Part]:
+        """The same, the first ones read here while the other one is not ready yet."""
+        with closing(self._parts()) as parts:
+            read = 0
+            while not unsealer.ready():
+                part = next(parts, None)
+                if part is None:
+                    return
+                yield part
+                read += 1
+        yield from unsealer.parts(self._reading(), read)
 
     def _object(self, name: str) -> Iterator[tuple[int, int, list[bytes]]]:
         path, bound = self._place_of(name)
