@@ -41,7 +41,8 @@ from analect.store.tier_files import month_of_file
 log = structlog.get_logger(__name__)
 
 HELPED = 60_000
-"""Rows from which on another process helps: it takes a quarter of a second to begin."""
+"""Rows from which on another process helps: until it has begun, a fifth of a second
+later, it is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
