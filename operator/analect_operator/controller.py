@@ -80,6 +80,7 @@ class Controller:
             self.wall,
             self.metrics,
             on_lead=self._settle_debts,
+            on_deaf=self._listen_anew,
         )
         self.api.guard(self.lease.remaining)
         reporter = Reporter(
@@ -263,6 +264,13 @@ class Controller:
             self.metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
             # A look that finds nothing to do waits for nobody, and there may be thousands.
             await asyncio.sleep(0)
+
+    def _listen_anew(self) -> None:
+        """One watch is deaf, and the others may be, which have nothing to be proved by: something in
+        between forgot its connections. To go on from where they are costs a call each.
+        """
+        for informer in self.informers:
+            informer.listen_anew()
 
     def _settle_debts(self) -> None:
         """Look again at what was left to the leader."""

@@ -61,6 +61,7 @@ class Informer:
         self._known: dict[Ref, str] = {}
         self._version: str | None = None
         self._heard_at = asyncio.get_running_loop().time()
+        self._listening: asyncio.Timeout | None = None
 
     @property
     def silent_seconds(self) -> float:
@@ -88,14 +89,28 @@ class Informer:
                 log.debug("watch begins again", kind=kind, code=error.code, seconds=round(pause, 2))
                 await asyncio.sleep(max(pause, error.retry_after or 0.0))
 
+    def listen_anew(self) -> None:
+        """Go on from where the watch is, on another connection: this one is taken for dead."""
+        if self._listening is not None:
+            self._listening.reschedule(asyncio.get_running_loop().time())
+
     async def _follow(self) -> None:
         if self._version is None:
             # Not by a watch that begins with a list: every other version of Kubernetes has none.
             self._version = await self._list()
             self.synced.set()
+        try:
+            async with asyncio.timeout(None) as self._listening:
+                await self._listen(self._version)
+        except TimeoutError as error:
+            raise ApiError(0, "Deaf", "other connections hear what this one does not") from error
+        finally:
+            self._listening = None
+
+    async def _listen(self, since: str) -> None:
         query = {
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
+            "resourceVersion": since,
             **self._selectors,
         }
         count = 0

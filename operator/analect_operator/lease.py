@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ _RENEW_SECONDS = 2.0
 _SURE_SECONDS = 7.0
 """So long after it asked for the last renewal a leader still writes: a call takes up to three
 seconds more, and only then may another one take over."""
+_DEAF_SECONDS = 8.0
+_PATIENCE_SECONDS = 60.0
+"""A server that tells late is not asked to tell everything anew again and again."""
 
 
 class NotLeading(OperatorError):
@@ -28,8 +32,11 @@ class NotLeading(OperatorError):
 
 
 class Lease:
-    """An elector. ``wall`` gives microseconds since 1970; ``on_lead`` hears when this replica begins
-    to lead.
+    """An elector, and the probe of the watches: whoever leads writes the Lease every two seconds, every
+    replica reads it as often, so a watch that does not tell of it is deaf.
+
+    ``wall`` gives microseconds since 1970; ``on_lead`` hears when this replica begins to lead,
+    ``on_deaf`` when the watch on the Lease says nothing of what was read.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Lease:
         metrics: Metrics,
         *,
         on_lead: Callable[[], None],
+        on_deaf: Callable[[], None],
     ) -> None:
         self._api = api
         self._ref = ref
@@ -48,6 +56,9 @@ class Lease:
         self._wall = wall
         self._metrics = metrics
         self._on_lead = on_lead
+        self._on_deaf = on_deaf
+        self._told = 0
+        self._told_all_at = math.inf  # it has not begun
         self._sure_until = 0.0
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = 0.0
@@ -80,6 +91,10 @@ class Lease:
 
     def observe(self, item: dict[str, Any], gone: bool) -> None:
         """An event of the watch on the Lease: it is looked at without waiting for the clock."""
+        if not gone:
+            self._told = int(item["metadata"]["resourceVersion"])
+            if math.isinf(self._told_all_at):
+                self._told_all_at = _now()
         if gone or not item.get("spec", {}).get("holderIdentity"):
             self._news.set()
 
@@ -92,6 +107,7 @@ class Lease:
                 await self._try()
             except ApiError as error:
                 log.debug("lease not renewed", code=error.code)
+                self._told_all_at = max(self._told_all_at, _now())
             self._metrics.leader.set(1 if self.leads else 0)
             try:
                 await asyncio.wait_for(self._news.wait(), _RENEW_SECONDS)
@@ -118,6 +134,7 @@ class Lease:
         if found is None:
             await self._api.create_lease(self._manifest())
             return self._got(asked)
+        self._listened(int(found["metadata"]["resourceVersion"]), asked)
         spec = found["spec"]
         holder, renewed = spec.get("holderIdentity") or "", spec.get("renewTime") or ""
         if (holder, renewed) != self._seen:
@@ -132,6 +149,15 @@ class Lease:
         found["spec"] = spec | changed
         await self._api.replace_lease(found)
         return self._got(asked)
+
+    def _listened(self, version: int, now: float) -> None:
+        """Whether the watch told of the Lease as it was read, or of something later."""
+        if version <= self._told:
+            self._told_all_at = max(self._told_all_at, now)
+        elif now - self._told_all_at > _DEAF_SECONDS:
+            log.warning("watch is deaf", seconds=round(now - self._told_all_at, 1))
+            self._told_all_at = now + _PATIENCE_SECONDS
+            self._on_deaf()
 
     def _got(self, asked: float) -> None:
         if self._given_up:
