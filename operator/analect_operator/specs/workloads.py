@@ -100,7 +100,9 @@ class Processor(Spec):
     model_config = checked(_REPLICAS_OR_AUTOSCALING)
 
     name: Label = Field(
-        max_length=30, description="The processor: `text`, `vectors`, `graph`, or one of yours."
+        max_length=30,
+        description="The processor: `text`, `vectors`, `graph`, or one of yours. Its queue is called "
+        "the same: each has one of its own, and a worker serves no other, so no field names it.",
     )
     replicas: Count | None = Field(default=None, description="How many workers; 1 when not given.")
     autoscaling: BacklogAutoscaling | None = Field(
