@@ -34,6 +34,7 @@ from sqlalchemy import Engine, text
 from analect.lifecycle.places.folder import FolderPlace
 from analect.lifecycle.retention.loading import parse_policy
 from analect.lifecycle.retention.run import Retention
+from analect.lifecycle.tiers.copying import Copier, Going
 from analect.lifecycle.tiers.moving import Mover
 from analect.lifecycle.tiers.shelf import Shelf
 from analect.lifecycle.tiers.warm import WarmReads
@@ -71,11 +72,11 @@ def run(engine: Engine, folder: Path, records: int) -> None:
         kinds = list(connection.execute(text("SELECT DISTINCT kind FROM records")).scalars())
     plain = to_json_lines(engine, folder, verified=False)
     proven = to_json_lines(engine, folder, verified=True)
-    began, cpu, copied = time.perf_counter(), time.process_time(), 0
+    began, cpu = time.perf_counter(), time.process_time()
     end = id_floor(month_bounds(MONTH)[1])
-    for kind in kinds:
-        leaving = Leaving([Choice()], [], 0, kind, MONTH, end)
-        copied += mover.copy_hot(leaving, "none", indexed=True, limit=10**12).copied
+    copier = Copier(engine, files, mover, clock=lambda: 0)
+    every = [Leaving([Choice()], [], 0, kind, MONTH, end) for kind in kinds]
+    copied = copier.copy([Going(one, "none", indexed=True, limit=10**12) for one in every])
     rate = copied / (time.perf_counter() - began)
     own = copied / (time.process_time() - cpu)
     say("hot to warm, verified", f"{rate:,.0f} rows/s", f"asked 60,000; {own:,.0f} a CPU second")

@@ -54,6 +54,18 @@ class Columns:
         return id_text(self.ids[-ID_BYTES:])
 
 
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What is asked first of some rows: how many they are, the last one's id, how large their
+    payloads are, and the columns that come as they are.
+    """
+
+    count: int = 0
+    last: RecordId | None = None
+    sizes: Sequence[int | None] = ()
+    floats: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
 def snapshot(engine: Engine) -> Engine:
     """The same engine, of which every transaction sees one state of the database throughout."""
     if is_postgres(engine):
@@ -61,54 +73,67 @@ def snapshot(engine: Engine) -> Engine:
     return engine
 
 
-def read_columns(
-    connection: Connection,
-    ownership: Ownership,
-    source: str,
-    values: Mapping[str, Any],
-    limit: int,
-    *,
-    light: bool = False,
-) -> Columns:
-    """The first rows of ``source`` (what follows FROM, in its order): at most ``limit``, and of no
-    more than :data:`MOST_BYTES`; ``light``: without payloads.
-
-    It takes two questions, so the connection is one of a :func:`snapshot`.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Rows that a ``connection`` is asked for: the first ``limit`` of ``source`` (what follows FROM,
+    in its order); ``light``: without payloads. It takes two questions, so the connection is one of
+    a :func:`snapshot`, and both are asked in one transaction.
     """
 
-    def ask(statement: str, limit: int) -> Sequence[Any]:
-        bound = {**ownership.used(statement), **values, "limit": limit}
-        with _in_binary(connection):
-            result: Any = connection.execute(ownership.bind(statement), bound)
+    connection: Connection
+    ownership: Ownership
+    source: str
+    values: Mapping[str, Any]
+    limit: int
+    light: bool = False
+
+    def heads(self) -> Heads:
+        """How many of them are read at once: of no more than :data:`MOST_BYTES`."""
+        size = "NULL" if self.light else "length(r.payload)"
+        last = "uuid_send(r.id)" if is_postgres(self.connection) else "r.id"
+        own = ", ".join(f"r.{name}" for name in _FLOATS)
+        rows = self._ask(f"SELECT {size}, {last}, {own} {self.source} LIMIT :limit", self.limit)
+        rows = rows[: _fitting([row[0] or 0 for row in rows])]
+        if not rows:
+            return Heads()
+        sizes, ids, *floats = zip(*rows, strict=True)
+        return Heads(len(rows), id_text(ids[-1]), sizes, dict(zip(_FLOATS, floats, strict=True)))
+
+    def columns(self, heads: Heads) -> Columns:
+        """All of these rows."""
+        if not heads.count:
+            return Columns()
+        left_out = {*_FLOATS, *(["payload"] if self.light else [])}
+        names = [name for name in COLUMNS if name not in left_out]
+        joined = ", ".join(_joined(self.connection, name) for name in names)
+        rows = f"SELECT {', '.join(f'r.{name}' for name in names)} {self.source} LIMIT :limit"
+        (row,) = self._ask(f"SELECT {joined} FROM ({rows}) AS r", heads.count)
+        found = dict(zip(names, row, strict=True))
+        return _checked(
+            Columns(
+                count=heads.count,
+                ids=found.pop("id"),
+                payloads=found.pop("payload", None) or b"",
+                sizes=heads.sizes,
+                content_hashes=found.pop("content_hash"),
+                values=dict(heads.floats) | {name: _decode(text) for name, text in found.items()},
+            )
+        )
+
+    def _ask(self, statement: str, limit: int) -> Sequence[Any]:
+        bound = {**self.ownership.used(statement), **self.values, "limit": limit}
+        with _in_binary(self.connection):
+            result: Any = self.connection.execute(self.ownership.bind(statement), bound)
         with _uncollected():
             # The driver's own rows: SQLAlchemy's are one more object each.
             rows: Sequence[Any] = result.cursor.fetchall()
         result.close()
         return rows
 
-    size = "NULL" if light else "length(r.payload)"
-    own = ", ".join(f"r.{name}" for name in _FLOATS)
-    heads = ask(f"SELECT {size}, {own} {source} LIMIT :limit", limit)
-    heads = heads[: _fitting([head[0] or 0 for head in heads])]
-    if not heads:
-        return Columns()
-    sizes, *floats = zip(*heads, strict=True)
-    names = [one for one in COLUMNS if one not in _FLOATS and not (light and one == "payload")]
-    joined = ", ".join(_joined(connection, name) for name in names)
-    rows = f"SELECT {', '.join(f'r.{name}' for name in names)} {source} LIMIT :limit"
-    (row,) = ask(f"SELECT {joined} FROM ({rows}) AS r", len(heads))
-    found = dict(zip(names, row, strict=True))
-    return _checked(
-        Columns(
-            count=len(heads),
-            ids=found.pop("id"),
-            payloads=found.pop("payload", None) or b"",
-            sizes=sizes,
-            content_hashes=found.pop("content_hash"),
-            values=dict(zip(_FLOATS, floats, strict=True))
-            | {name: _decode(text) for name, text in found.items()},
-        )
-    )
+
+def read_columns(selection: Selection) -> Columns:
+    """The first rows of a selection, all of them at once."""
+    return selection.columns(selection.heads())
 
 
 def _fitting(sizes: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ wait for longer than a moment. Whole months: :mod:`analect.store.dropping`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from analect.model.ids import RecordId, id_floor, month_bounds, month_of
 from analect.store.choosing import Choice, Ownership
-from analect.store.columnar import Columns, read_columns, snapshot
+from analect.store.columnar import Columns, Heads, Selection, read_columns, snapshot
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.erasure import chunks
 from analect.store.rows import bound_id, driver_id
@@ -43,18 +44,50 @@ def leaving_rows(
     """The next ``limit`` rows behind ``after``, in the order of ids, at most
     :data:`READ_AT_ONCE` together; ``light``: without payloads.
     """
+    for begun in begun_rows(engine, leaving, after, limit, light=light):
+        yield begun.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Rows of which only the heads are read, in a transaction that is open until they are finished."""
+
+    selection: Selection
+    heads: Heads
+    transaction: ExitStack
+
+    def finish(self) -> Columns:
+        """All of them."""
+        with self.transaction:
+            return self.selection.columns(self.heads)
+
+
+def begun_rows(
+    engine: Engine,
+    leaving: Leaving,
+    after: RecordId | None,
+    limit: int | None,
+    *,
+    light: bool = False,
+) -> Iterator[Begun]:
+    """As :func:`leaving_rows`, for two threads: where rows end is known before all of them is read,
+    so the next ones can be begun while those are finished. Each must be.
+    """
     left, engine = limit, snapshot(engine)
     while left is None or left > 0:
         count = READ_AT_ONCE if left is None else min(left, READ_AT_ONCE)
-        with read_transaction(engine) as connection:
+        with ExitStack() as transaction:
+            connection = transaction.enter_context(read_transaction(engine))
             ownership = Ownership(connection, leaving.rules, leaving.holds)
             source, values = _source(connection, ownership, leaving, after)
-            rows = read_columns(connection, ownership, source, values, count, light=light)
-        if not rows.count:
-            return
-        yield rows
-        left = None if left is None else left - rows.count
-        after = rows.last
+            selection = Selection(connection, ownership, source, values, count, light)
+            heads = selection.heads()
+            if not heads.count:
+                return
+            begun = Begun(selection, heads, transaction.pop_all())
+        yield begun
+        left = None if left is None else left - heads.count
+        after = heads.last
 
 
 def leaving_ids(connection: Connection, leaving: Leaving, limit: int) -> list[RecordId]:
@@ -102,7 +135,7 @@ def load_rows(connection: Connection, ids: Sequence[RecordId]) -> Iterator[Colum
         marks = ", ".join(f":{name}" for name in values)
         source = f"FROM records AS r WHERE r.id IN ({marks}) ORDER BY r.id"
         everyone = Ownership(connection, [], [])
-        yield read_columns(connection, everyone, source, values, len(part), light=True)
+        yield read_columns(Selection(connection, everyone, source, values, len(part), light=True))
 
 
 def month_batches(engine: Engine, month: str) -> Iterator[Columns]:
@@ -119,7 +152,9 @@ def month_batches(engine: Engine, month: str) -> Iterator[Columns]:
                 " ORDER BY r.id"
             )
             everyone = Ownership(connection, [], [])
-            rows = read_columns(connection, everyone, source, values, READ_AT_ONCE, light=True)
+            rows = read_columns(
+                Selection(connection, everyone, source, values, READ_AT_ONCE, light=True)
+            )
         if not rows.count:
             return
         yield rows

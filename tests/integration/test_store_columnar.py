@@ -12,7 +12,7 @@ from analect.service import AnalysisService
 from analect.store import columnar
 from analect.store.choosing import Choice
 from analect.store.cursor import Cursors
-from analect.store.leaving import Leaving, leaving_rows, load_rows, month_batches
+from analect.store.leaving import Leaving, begun_rows, leaving_rows, load_rows, month_batches
 from analect.store.reads import RecordReads
 
 AT = 1_700_000_000_123_000
@@ -59,6 +59,20 @@ def test_batches_end_where_their_payloads_come_to_enough(stored, monkeypatch):
     batches = list(leaving_rows(engine, leaving(), None, None))
     assert len(batches) > 1
     assert of(batches) == tasks
+
+
+def test_rows_that_are_begun_are_finished_as_they_stood(stored, service):
+    engine, every = stored
+    tasks = [one for one in every if one.record.kind == "task"]
+    rows = begun_rows(engine, leaving(), None, 3)
+    begun = next(rows)
+    early = [Draft(kind="task", occurred_at=AT - 1000 * n, name="late") for n in range(1, 4)]
+    assert service.ingest(early).accepted == 3
+    assert begun.heads.last == tasks[2].record.id
+    assert of([begun.finish()]) == tasks[:3]
+    assert list(rows) == []
+    assert begun.selection.connection.closed
+    assert [one.record.name for one in of(leaving_rows(engine, leaving(), None, 3))] == ["late"] * 3
 
 
 def test_a_month_and_single_records_come_without_payloads(stored):

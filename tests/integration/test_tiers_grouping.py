@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from analect.cli.app import app
 from analect.lifecycle.places.folder import FolderPlace
 from analect.lifecycle.retention.loading import parse_policy
+from analect.lifecycle.tiers.copying import Copier, Going
 from analect.lifecycle.tiers.moving import Mover
 from analect.model.errors import InvalidQuery
 from analect.model.flat import format_time
@@ -124,7 +125,8 @@ def _copy_oldest(service: AnalysisService, settings: Settings) -> None:
     month = service.aggregate(RecordFilter(), ["month"])[0]["group"]["month"]
     before = id_floor(service.clock())
     leaving = Leaving([Choice()], [], 0, "task", month, before)
-    assert mover.copy_hot(leaving, "none", indexed=True, limit=1000).copied > 0
+    copier = Copier(engine, files, mover, clock=service.clock)
+    assert copier.copy([Going(leaving, "none", indexed=True, limit=1000)]) > 0
 
 
 def test_what_cannot_be_grouped_is_said(service: AnalysisService) -> None:

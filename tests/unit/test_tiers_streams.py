@@ -8,9 +8,9 @@ from contextlib import closing
 import pyarrow as pa
 import pytest
 
-from analect.lifecycle.tiers.ahead import ahead
+from analect.lifecycle.tiers.ahead import ahead, overlapped
 from analect.lifecycle.tiers.columns import SCHEMA
-from analect.lifecycle.tiers.moving import among
+from analect.lifecycle.tiers.copying import among
 from analect.lifecycle.tiers.part import ROW_GROUP, full_groups
 
 
@@ -48,6 +48,46 @@ def test_so_many_are_made_beforehand_and_a_closed_one_makes_no_more():
         for _ in range(5):  # the one that was taken, and four
             assert asked.acquire(timeout=30)
     assert made == list(range(5))
+
+
+def test_an_item_is_taken_while_the_one_before_it_is_finished():
+    taken = [threading.Event() for _ in range(6)]
+
+    def items():
+        for number, one in enumerate(taken):
+            one.set()
+            yield number
+
+    def finish(number):
+        following = taken[number + 1 : number + 2]
+        return number, all(one.wait(30) for one in following)
+
+    assert list(overlapped(items(), finish)) == [(number, True) for number in range(6)]
+
+
+def test_what_was_taken_is_finished_after_an_error_and_when_no_more_is_wanted():
+    taken, finished = [], []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    def finish(number):
+        finished.append(number)
+        if number == 3:
+            raise ValueError("the fourth")
+        return number
+
+    walk = overlapped(items(), finish)
+    assert [next(walk) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="the fourth"):
+        next(walk)
+    assert sorted(finished) == taken
+    with closing(overlapped(items(), finish)) as walk:
+        assert next(walk) == 0
+    assert sorted(finished) == sorted(taken)
+    assert len(taken) < 12
 
 
 def test_row_groups_are_full_but_the_last():

@@ -18,6 +18,7 @@ from analect.lifecycle.retention.plan import Line, Plan, Planner
 from analect.lifecycle.retention.policy import Policy
 from analect.lifecycle.retention.rules import Rules, rules_at
 from analect.lifecycle.retention.summaries import Summaries
+from analect.lifecycle.tiers.copying import Copier, Going
 from analect.lifecycle.tiers.filing import Filer, Filing
 from analect.lifecycle.tiers.moving import Mover, Step
 from analect.lifecycle.tiers.tables import TierTables
@@ -96,6 +97,13 @@ class Retention:
             place,
             clock=clock,
             random_bytes=random_bytes,
+            step=step,
+        )
+        self._copier = Copier(
+            engine,
+            self._files,
+            self._mover,
+            clock=clock,
             processors=processors,
             later=self._later,
             step=step,
@@ -177,31 +185,28 @@ class Retention:
         for month in sorted({line.month for line in hot}):
             mine = [line for line in hot if line.month == month]
             if self._whole.drop(rules, month, mine, report.started_at):
-                gone = sum(line.records for line in mine)
-                report.deleted += gone
-                report.bytes_freed += sum(line.bytes for line in mine)
-                progress(report.archived + report.compressed + report.deleted, total)
-                continue
-            for line in mine:
-                standing = rules.rules[line.owner]
-                leaving = Leaving(
-                    rules.choices, rules.held, line.owner, line.kind, month, line.before
-                )
-                if line.to == "gone":
-                    self._purge_hot(leaving, line, report)
-                else:
-                    moved = self._mover.copy_hot(
-                        leaving,
-                        standing.rule.anonymise,
-                        indexed=standing.policy.warm_indexed,
-                        limit=line.records,
-                    )
-                    report.archived += moved.copied
-                progress(report.archived + report.compressed + report.deleted, total)
+                report.deleted += sum(line.records for line in mine)
+            else:
+                self._month_on(rules, mine, report)
             report.bytes_freed += sum(line.bytes for line in mine)
-            if any(line.to != "gone" for line in mine):
-                self._mover.remove_copied(month)
-                self._mover.delete_retired()
+            progress(report.archived + report.compressed + report.deleted, total)
+
+    def _month_on(self, rules: Rules, lines: Sequence[Line], report: Report) -> None:
+        going = []
+        for line in lines:
+            standing = rules.rules[line.owner]
+            leaving = Leaving(
+                rules.choices, rules.held, line.owner, line.kind, line.month, line.before
+            )
+            if line.to == "gone":
+                self._purge_hot(leaving, line, report)
+            else:
+                indexed = standing.policy.warm_indexed
+                going.append(Going(leaving, standing.rule.anonymise, indexed, line.records))
+        if going:
+            report.archived += self._copier.copy(going)
+            self._mover.remove_copied(going[0].leaving.month)
+            self._mover.delete_retired()
 
     def _purge_hot(self, leaving: Leaving, line: Line, report: Report) -> None:
         done, receipt = 0, self._receipt(line)

@@ -14,6 +14,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pyarrow as pa
 
 GROUPED = ("thread_id", "session_id")
 WHOLE = ("subject", "parent_id", "key_id")
@@ -72,25 +73,21 @@ def locate(tables: Sequence[Any]) -> Locator:
     """The locator of a file whose row groups are these tables."""
     hashes, groups = {}, {}
     for scope in GROUPED:
-        pairs = [
-            (np.uint64(value) << np.uint64(16)) | np.uint64(number)
-            for number, table in enumerate(tables)
-            for value in _distinct(table, scope)
-        ]
-        ordered = np.unique(np.array(pairs, np.uint64))
+        every = [_hashes(table.column(scope)).astype(np.uint64) for table in tables]
+        pairs = [(each << np.uint64(16)) | np.uint64(n) for n, each in enumerate(every)]
+        ordered = np.unique(np.concatenate(pairs))
         hashes[scope] = (ordered >> np.uint64(16)).astype(np.uint32)
         groups[scope] = (ordered & np.uint64(0xFFFF)).astype(np.uint16)
     for scope in WHOLE:
-        found: set[int] = set()
-        for table in tables:
-            found.update(_distinct(table, scope))
-        hashes[scope] = np.array(sorted(found), np.uint32)
+        chunks = [chunk for table in tables for chunk in table.column(scope).chunks]
+        hashes[scope] = _hashes(pa.chunked_array(chunks))
     return Locator(hashes, groups)
 
 
-def _distinct(table: Any, scope: str) -> set[int]:
-    values = table.column(scope).unique().drop_null().to_pylist()
-    return {_hash(value) for value in values}
+def _hashes(column: Any) -> Any:
+    """Those of the values of a column, each once, in order."""
+    values = column.unique().drop_null().to_pylist()
+    return np.unique(np.fromiter(map(_hash, values), np.uint32, len(values)))
 
 
 def _hash(value: str | int) -> int:

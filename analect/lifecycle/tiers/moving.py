@@ -7,41 +7,27 @@ its object deleted. ``step`` is called between the steps, with the name of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 from sqlalchemy import Connection, Engine
 
 from analect.lifecycle.places.place import Place
-from analect.lifecycle.tiers.ahead import ahead
 from analect.lifecycle.tiers.cold import COLD, verify_cold, write_cold
-from analect.lifecycle.tiers.columns import SCHEMA, anonymised, table_of
-from analect.lifecycle.tiers.part import (
-    MOST_BYTES,
-    MOST_ROWS,
-    WARM,
-    Written,
-    open_part,
-    verify_part,
-    write_part,
-)
+from analect.lifecycle.tiers.columns import SCHEMA
+from analect.lifecycle.tiers.part import WARM, Written, open_part, verify_part, write_part
 from analect.lifecycle.tiers.tables import TierTables
 from analect.model.errors import Conflict
 from analect.model.ids import Clock, RandomBytes, RecordId
 from analect.store.backup_references import BackupReferences
 from analect.store.dropping import IdSum, drop_month, month_rows, reattach
 from analect.store.engine import write_transaction
-from analect.store.erasure import one_eraser
-from analect.store.leaving import Leaving, leaving_rows, remove_copied
+from analect.store.leaving import remove_copied
 from analect.store.purged_months import forget_ahead
-from analect.store.purging import unindex
 from analect.store.tier_files import (
     LIVE,
     REMOVING,
@@ -55,12 +41,6 @@ from analect.store.tier_files import (
 log = structlog.get_logger(__name__)
 
 Step = Callable[[str], None]
-ABSORBED_ROWS = 16_384
-"""A file with fewer rows is written again together with what comes to its month."""
-BETWEEN_ERASURES = 4 * MOST_ROWS
-"""Rows that are copied before an erasure gets its turn."""
-TABLES_AHEAD = 8
-"""Tables of rows that wait while a file is read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +51,8 @@ class Filed:
     locator: bytes
 
 
-@dataclass(slots=True)
-class Moved:
-    """What a run did, by what was done."""
-
-    copied: int = 0
-    removed: int = 0
-    bytes: int = 0
-    files: list[str] = field(default_factory=list)
-
-
 class Mover:
-    """Writes files and lets them stand. Callers hold the lock of the one retention run.
-
-    ``processors`` hear of what becomes warm by a policy that does not keep it indexed, those of
-    ``later`` later (:mod:`analect.store.deferred`).
-    """
+    """Writes files and lets them stand. Callers hold the lock of the one retention run."""
 
     def __init__(
         self,
@@ -96,8 +62,6 @@ class Mover:
         *,
         clock: Clock,
         random_bytes: RandomBytes,
-        processors: Sequence[str] = (),
-        later: Collection[str] = (),
         step: Step = lambda _name: None,
     ) -> None:
         self._engine = engine
@@ -107,8 +71,6 @@ class Mover:
         self._references = BackupReferences(engine)
         self._clock = clock
         self._random_bytes = random_bytes
-        self._processors = processors
-        self._later = later
         self._step = step
 
     def settle(self) -> None:
@@ -119,34 +81,6 @@ class Mover:
             self.remove_copied(month)
         self.delete_retired()
         self._delete_unknown()
-
-    def copy_hot(self, leaving: Leaving, anonymise: str, *, indexed: bool, limit: int) -> Moved:
-        """Copy hot rows to warm files; they stand as ``removing`` afterwards.
-
-        Raises:
-            StoreUnavailable: database or place do not answer. Running again goes on.
-            Corrupt: a file does not read back as it was written; it does not count.
-        """
-        moved = Moved()
-        after: RecordId | None = None
-
-        def counted(tables: Iterator[Any]) -> Iterator[Any]:
-            nonlocal after
-            for table in tables:
-                moved.copied += len(table)
-                after = RecordId(table.column("id")[-1].as_py())
-                yield table
-
-        while moved.copied < limit:
-            before = moved.copied
-            # No erasure may seal these rows again between the look at them and the file.
-            with one_eraser(self._engine):
-                most = min(limit - before, BETWEEN_ERASURES)
-                with closing(self._leaving(leaving, after, most, anonymise)) as tables:
-                    self._copy(counted(tables), leaving, moved, indexed=indexed)
-            if moved.copied == before:
-                break
-        return moved
 
     def remove_copied(self, month: str) -> int:
         """Remove the hot rows of a month that stand in warm files; how many there were."""
@@ -161,6 +95,11 @@ class Mover:
     def load(self, file: TierFile) -> Any:
         """All of a file."""
         return together(list(self._tables.tables(file)))
+
+    def ids(self, file: TierFile) -> list[RecordId]:
+        """The ids of a file, in order."""
+        with open_part(self._place, file.name) as part:
+            return list(part.read(columns=["id"]).column("id").to_pylist())
 
     def write(
         self,
@@ -240,77 +179,6 @@ class Mover:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _leaving(
-        self, leaving: Leaving, after: RecordId | None, limit: int, anonymise: str
-    ) -> Generator[Any]:
-        """Hot rows as tables. The database gets rows ready while others become columns, and these
-        wait while a file is written and read back.
-        """
-        read = leaving_rows(self._engine, leaving, after, limit)
-        with closing(ahead(read, 1)) as rows:
-            made = (anonymised(table_of(one), anonymise) for one in rows)
-            with closing(ahead(made, TABLES_AHEAD)) as tables:
-                yield from tables
-
-    def _copy(
-        self, tables: Iterator[Any], leaving: Leaving, moved: Moved, *, indexed: bool
-    ) -> None:
-        """Let hot rows stand in files."""
-        for first in tables:
-            self._step("rows read")
-            file = self._keep(_of_one_file(first, tables), leaving, indexed=indexed)
-            if file is not None:
-                moved.files.append(file.name)
-                moved.bytes += file.bytes
-
-    def _keep(self, tables: Iterator[Any], leaving: Leaving, *, indexed: bool) -> TierFile | None:
-        """Let hot rows stand in a file, those of small files with them; None when all of them are
-        warm already.
-        """
-        standing = self._files.standing(WARM, kind=leaving.kind, month=leaving.month)
-        small = [one for one in standing if one.rows < ABSORBED_ROWS and one.indexed == indexed]
-        left: list[RecordId] = []
-
-        def noted(tables: Iterator[Any]) -> Iterator[Any]:
-            for table in tables:
-                if not indexed:
-                    left.extend(table.column("id").to_pylist())
-                yield table
-
-        fresh = self._fresh(tables, [one for one in standing if one not in small])
-        if (first := next(fresh, None)) is None:
-            return None
-        coming = noted(chain([first], fresh))
-        if small:
-            coming = among(merge_tables([*map(self.load, small)]), coming)
-        of = (leaving.kind, leaving.month)
-        filed = self.write(coming, WARM, of, indexed=indexed, state=REMOVING)
-
-        def within(connection: Connection) -> bool:
-            unindex(connection, left, self._processors, self._clock(), self._later)
-            return True
-
-        self.publish([filed], small, within)
-        return filed.file
-
-    def _fresh(self, tables: Iterator[Any], files: Sequence[TierFile]) -> Iterator[Any]:
-        """Without the rows that are warm already, because they were sent again: those go."""
-        known: dict[str, Any] = {}
-        for table in tables:
-            ids = table.column("id")
-            first, last = ids[0].as_py(), ids[-1].as_py()
-            again: list[RecordId] = []
-            for file in files:
-                if file.first_id <= last and first <= file.last_id:
-                    if file.name not in known:
-                        known[file.name] = pa.array(self._ids(file), pa.string())
-                    again += ids.filter(pc.is_in(ids, known[file.name])).to_pylist()
-            if again:
-                remove_copied(self._engine, again, self._step)
-            fresh = table.filter(pc.invert(pc.is_in(ids, pa.array(again)))) if again else table
-            if len(fresh):
-                yield fresh
-
     def _drop_month(self, month: str, files: Sequence[TierFile]) -> int | None:
         """Drop the partition if it holds nothing but what is in the files."""
         rows = month_rows(self._engine, month)
@@ -318,21 +186,17 @@ class Mover:
             return None
         ids = IdSum()
         for file in files:
-            ids = ids.plus(self._ids(file))
+            ids = ids.plus(self.ids(file))
         if ids.count != rows:
             return None
         return rows if drop_month(self._engine, month, ids, self._step) else None
 
     def _remove(self, file: TierFile) -> int:
-        gone = remove_copied(self._engine, self._ids(file), self._step)
+        gone = remove_copied(self._engine, self.ids(file), self._step)
         self._step("rows removed")
         self._files.set_live(file.name)
         self._step("file live")
         return gone
-
-    def _ids(self, file: TierFile) -> list[RecordId]:
-        with open_part(self._place, file.name) as part:
-            return list(part.read(columns=["id"]).column("id").to_pylist())
 
     def _name(self, tier: str, kind: str, month: str) -> str:
         unique = self._random_bytes(8).hex()
@@ -372,33 +236,10 @@ class Mover:
                             log.warning("an unfinished file was deleted", tier=tier)
 
 
-def _of_one_file(first: Any, tables: Iterator[Any]) -> Iterator[Any]:
-    """Tables until they are a file."""
-    rows = size = 0
-    for table in chain([first], tables):
-        yield table
-        rows, size = rows + len(table), size + table.nbytes
-        if rows >= MOST_ROWS or size >= MOST_BYTES:
-            return
-
-
 def together(tables: Iterable[Any]) -> Any:
     """One table of several, in their order."""
     every = list(tables)
     return pa.concat_tables(every).combine_chunks() if every else SCHEMA.empty_table()
-
-
-def among(held: Any, tables: Iterable[Any]) -> Iterator[Any]:
-    """Tables whose ids rise, with the rows of ``held`` between theirs, in the order of ids; of two
-    of an id that of ``held`` stays.
-    """
-    for table in tables:
-        last = table.column("id")[-1]
-        count = pc.sum(pc.less_equal(held.column("id"), last)).as_py() or 0
-        yield merge_tables([held.slice(0, count), table]) if count else table
-        held = held.slice(count)
-    if len(held):
-        yield held
 
 
 def merge_tables(tables: Sequence[Any]) -> Any:
