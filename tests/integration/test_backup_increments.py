@@ -87,11 +87,23 @@ def test_only_what_changed_is_in_an_increment(backed, settings):
     )
 
 
-def test_nothing_new_makes_no_link_of_rows(backed):
+def test_nothing_new_makes_a_link_without_rows(backed, elsewhere, settings):
     full = backed.write()
-    link = backed.job().incremental()
-    assert link.id != full.id
-    assert {table.name for table in link.tables if not table.whole} == set()
+    links = [backed.job().incremental() for _ in range(2)]
+    assert len({full.id, *(link.id for link in links)}) == 3
+    assert [(link.tables, link.objects) for link in links] == [((), ())] * 2
+    with AnalysisService.open(settings) as service:
+        service.put_document("story", "s1", {"title": "again"})
+    last = backed.job().incremental()
+    assert not {"key_shards", "erasures"} & {table.name for table in last.tables}
+    assert last.hashes["key_shards"] == full.hashes["key_shards"]
+    assert all(one.whole for one in check(backed.catalog, None))
+    backed.restore(elsewhere)
+    same(backed, elsewhere)
+    with AnalysisService.open(settings) as service:
+        service.erase("subject", "anna")
+    assert {"key_shards", "erasures"} <= {t.name for t in backed.job().incremental().tables}
+    backed.drill()
 
 
 def test_every_kind_of_change_is_noted(backed, settings):

@@ -42,10 +42,7 @@ class BackupJob:
         """
         Changes(self.engine).begin(new_id(self.clock(), self.random_bytes))
         self.checkpoint("changes noted")
-        done = self._write(kind, None)
-        if done is None:
-            raise AssertionError  # a full backup always has something to say
-        return done
+        return self._write(kind, None)
 
     def incremental(self, kind: str = MANUAL) -> Manifest:
         """What changed since the last backup in this place.
@@ -60,7 +57,7 @@ class BackupJob:
                 "there is no backup in this place that this store can go on from: make a full one "
                 "(without --incremental)"
             )
-        return self._write(kind, base) or self.catalog.manifest(base.link)
+        return self._write(kind, base)
 
     def of_kind(self, kind: str) -> Manifest:
         """A full backup or an increment, as the kind has it."""
@@ -80,9 +77,9 @@ class BackupJob:
         if manifest.schema != schema_version(self.engine):
             return None
         files = self.catalog.files(head.backup)
-        return Base(head.backup, digest, head.position, files, manifest.schema)
+        return Base(head.backup, digest, head.position, files, manifest.hashes, manifest.schema)
 
-    def _write(self, kind: str, base: Base | None) -> Manifest | None:
+    def _write(self, kind: str, base: Base | None) -> Manifest:
         link = new_id(self.clock(), self.random_bytes)
         written = write_link(
             self.engine,
@@ -96,7 +93,7 @@ class BackupJob:
             checkpoint=self.checkpoint,
         )
         if written is None:
-            return None
+            raise AssertionError  # only a segment of the log may have nothing to say
         if written.log_id is not None:
             head = Head(written.log_id, link, written.position, written.manifest.taken_at)
             Changes(self.engine).advance(self.catalog.place.address, head)

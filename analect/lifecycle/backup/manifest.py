@@ -7,8 +7,8 @@ says of itself, so a link that was taken out, put elsewhere or played again is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
@@ -78,7 +78,8 @@ class HeldFile:
 class Manifest:
     """One link. ``taken_at`` is when its snapshot began; ``parent`` and ``parent_digest`` say what
     it goes on from; ``months`` are those of its records; ``plain`` the bytes of its rows. ``files``
-    are all that stood then; None when they are those of the link before.
+    are all that stood then; None when they are those of the link before. ``same``: small tables that
+    are as links before this one tell them, and the hashes of all their rows.
     """
 
     id: str
@@ -96,6 +97,12 @@ class Manifest:
     parent_digest: str | None = None
     format: int = FORMAT
     files: tuple[HeldFile, ...] | None = None
+    same: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Of all rows of the tables of which that is known, by name."""
+        return self.same | {table.name: table.hash for table in self.tables if table.whole}
 
     @property
     def rows(self) -> int:

@@ -41,8 +41,7 @@ from analect.store.tier_files import month_of_file
 log = structlog.get_logger(__name__)
 
 HELPED = 60_000
-"""Rows from which on another process helps: until it has begun, a fifth of a second
-later, it is of no use."""
+"""Rows from which on another process helps: it takes a fifth of a second to begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ does it.) A segment is an increment like any other, only smaller.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from analect.lifecycle.backup.job import BackupJob
@@ -23,7 +24,7 @@ class Shipper:
     job: BackupJob
     _known: Head | None = None
     _digest: str = ""
-    _hashes: dict[str, str] = field(default_factory=dict)
+    _hashes: Mapping[str, str] = field(default_factory=dict)
     _files: tuple[HeldFile, ...] | None = None
 
     def ship(self) -> bool:
@@ -46,9 +47,8 @@ class Shipper:
             link,
             kind=SEGMENT,
             clock=self.job.clock,
-            base=Base(head.last, self._digest, head.last_position, self._files),
+            base=Base(head.last, self._digest, head.last_position, self._files, self._hashes),
             files=self.job.files,
-            same=lambda table, hash_: self._hashes.get(table) == hash_,
             checkpoint=self.job.checkpoint,
         )
         if written is None:
@@ -63,7 +63,7 @@ class Shipper:
         Changes(self.job.engine).advance(self.job.catalog.place.address, moved)
         self.job.checkpoint("head moved")
         self._known, self._digest = moved, written.digest
-        self._hashes |= {one.name: one.hash for one in written.manifest.tables if one.whole}
+        self._hashes = written.manifest.hashes
         if written.manifest.files is not None:
             self._files = written.manifest.files
         return True
@@ -85,7 +85,6 @@ class Shipper:
                 "since): run `analect backup create`"
             )
         catalog = self.job.catalog
-        self._hashes.clear()
         links = catalog.segments(head.backup)
         if (links[-1] if links else None) != head.log:
             # A crash lost the note of a segment, or an older copy of the database was put back:
@@ -93,7 +92,8 @@ class Shipper:
             self.job.incremental(LOG)
             head = self._head()
         self._clear(f"{head.backup}/{LOG}/{head.number + 1:010d}")
-        _, self._digest = catalog.signed(head.last)
+        last, self._digest = catalog.signed(head.last)
+        self._hashes = last.hashes
         self._files = catalog.files(head.last)
         self._known = head
         return head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -82,14 +82,15 @@ _UNCLAIMED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an increment goes on from, the files that it speaks of, and the schema if that was looked
-    at already.
+    """What an increment goes on from, the files that it speaks of, the hashes of tables as they were
+    then, and the schema if that was looked at already.
     """
 
     link: str
     digest: str
     position: Position
     files: tuple[HeldFile, ...] | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
     schema: str | None = None
 
 
@@ -120,7 +121,6 @@ def write_link(
     clock: Clock,
     base: Base | None = None,
     files: FilesOut | None = None,
-    same: Callable[[str, str], bool] = lambda _table, _hash: False,
     progress: Progress = lambda _done, _total: None,
     checkpoint: Checkpoint = lambda _name: None,
 ) -> Written | None:
@@ -135,12 +135,11 @@ def write_link(
         clock: when its snapshot began.
         base: what it goes on from.
         files: takes the files of the tiers; without it nothing is said of them.
-        same: whether a small table still has the rows of this hash; it is then left out.
         progress: hears of (rows, rows in all).
         checkpoint: hears of every step.
 
     Returns:
-        None for an increment without any change.
+        None for a segment without any change.
 
     Raises:
         StoreUnavailable: database or place fail, or the place is full.
@@ -156,9 +155,9 @@ def write_link(
         same_files = kind == SEGMENT and base is not None and held == base.files
         told = None if same_files else held
         stands = position(connection) if (log_id := standing(connection)) else Position()
-        writing = _Link(connection, catalog, link, base, kind, same, progress, checkpoint, told)
+        writing = _Link(connection, catalog, link, base, kind, progress, checkpoint, told)
         writing.run()
-    if base is not None and not writing.tables:
+    if kind == SEGMENT and not writing.tables:
         return None
     if kind == SEGMENT and told is not None:
         catalog.mark_telling(link)
@@ -253,11 +252,11 @@ class _Link:
     link: str
     base: Base | None
     kind: str
-    same: Callable[[str, str], bool]
     progress: Progress
     checkpoint: Checkpoint
     held: tuple[HeldFile, ...] | None
     tables: list[TableContent] = field(default_factory=list)
+    same: dict[str, str] = field(default_factory=dict)
     objects: list[Stored] = field(default_factory=list)
     days: set[int] = field(default_factory=set)
     keyset: bytes = b""
@@ -280,7 +279,7 @@ class _Link:
             with self._object(cipher, CHANGES) as chunks:
                 for table in every:
                     if table.name not in same:
-                        self._changes(chunks, table, since)
+                        self._changes(chunks, table, self.base)
 
     @contextmanager
     def _object(self, cipher: StreamingAead, name: str) -> Iterator[ChunkWriter]:
@@ -317,6 +316,7 @@ class _Link:
             parent=None if self.base is None else self.base.link,
             parent_digest=None if self.base is None else self.base.digest,
             files=self.held,
+            same=self.same,
         )
 
     def _whole(self, chunks: ChunkWriter, table: RawTable) -> None:
@@ -325,7 +325,8 @@ class _Link:
         self._add(chunks, table, rows, tally)
         self._tell(table, tally, whole=True)
 
-    def _changes(self, chunks: ChunkWriter, table: RawTable, since: Position) -> None:
+    def _changes(self, chunks: ChunkWriter, table: RawTable, base: Base) -> None:
+        since = base.position
         if table.name in TRACKED:
             months = changed_months(self.connection, since) if table.name == "records" else ()
             self._changed(chunks, table, changed_keys(self.connection, table, since), months)
@@ -337,7 +338,9 @@ class _Link:
             packed = [pack_row(row) for row in rows]
             tally = Tally(self.catalog.keys.hashing)
             tally.add(packed)
-            if not self.same(table.name, tally.hash()):
+            if base.hashes.get(table.name) == tally.hash():
+                self.same[table.name] = tally.hash()
+            else:
                 self._put(chunks, ADDED, packed)
                 self._tell(table, tally, whole=True)
 
