@@ -13,18 +13,22 @@ from analect_operator.resources import Ref
 from analect_operator.specs.base import GROUP
 
 Uid = str
+_BEGINS = frozenset({"NewReplicaSetCreated", "FoundNewReplicaSet", "ReplicaSetUpdated"})
+"""Later it is NewReplicaSetAvailable, or ProgressDeadlineExceeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a status is made of: pods wanted, current and ready of a workload; how a Job ended;
-    when a CronJob last ran, and when it does: nothing while it is suspended.
+    """What a status is made of: pods wanted, current and ready of a workload, and whether they begin
+    for the first time; how a Job ended; when a CronJob last ran, and when it does: nothing while it
+    is suspended.
     """
 
     wanted: int = 0
     current: int = 0
     ready: int = 0
     settled: bool = True
+    starting: bool = False
     outcome: str | None = None
     began: str | None = None
     ended: str | None = None
@@ -171,6 +175,7 @@ def _facts(item: dict[str, Any]) -> Facts:
                 ready=status.get("readyReplicas", 0),
                 settled=status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
                 and status.get("replicas", 0) == status.get("updatedReplicas", 0),
+                starting=_starting(status),
                 message=_complaint(status),
             )
         case "Job":
@@ -200,6 +205,14 @@ def _of_job(status: dict[str, Any], meta: dict[str, Any]) -> Facts:
         began=status.get("startTime", meta.get("creationTimestamp")),
         ended=ended and ended.get("lastTransitionTime"),
         message=(ended or {}).get("message", ""),
+    )
+
+
+def _starting(status: dict[str, Any]) -> bool:
+    """Whether a Deployment brings up pods of this kind for the first time, and still may."""
+    return not any(
+        one["type"] == "Progressing" and one.get("reason") not in _BEGINS
+        for one in status.get("conditions", ())
     )
 
 

@@ -18,6 +18,7 @@ from analect_operator.reporting import Reporter
 from analect_operator.resources import PODS, Ref
 from analect_operator.runs import next_run
 from analect_operator.specs.retention import RetentionSpec
+from analect_operator.times import next_tick
 from analect_operator.world import POLICY, World, store_of
 
 _COUNTS = {
@@ -68,7 +69,8 @@ class Policies:
                 more["nextRun"] = next_run(child, self.wall())
         if not body["spec"].get("dryRun"):
             del more["wouldAffect"]
-        await self.reporter.report(body, [accepted, _active(body, accepted)], more)
+        active = _active(body, accepted, self.wall())
+        await self.reporter.report(body, [accepted, active], more)
 
     def _accepted(self, body: dict[str, Any], store: Ref) -> Verdict:
         try:
@@ -129,11 +131,18 @@ async def termination_message(api: Api, namespace: str, job_uid: str) -> str:
     return max(said, default=("", ""))[1].strip()
 
 
-def _active(body: dict[str, Any], accepted: Verdict) -> Verdict:
+def _active(body: dict[str, Any], accepted: Verdict, now: int) -> Verdict:
     if not accepted.true:
         return no("Active", accepted.reason, accepted.message)
     if body["spec"].get("suspend"):
         return no("Active", "Suspended", "spec.suspend is true")
+    spec = RetentionSpec.model_validate(body["spec"])
+    if next_tick(spec.schedule, spec.time_zone, now) is None:
+        text = (
+            f"spec.schedule {spec.schedule} is never due in spec.timeZone {spec.time_zone}; mend "
+            "either"
+        )
+        return no("Active", "NeverDue", text)
     if body["spec"].get("dryRun"):
         return yes("Active", "DryRun", "it only plans; spec.dryRun is true")
     return yes("Active", "Scheduled")

@@ -59,14 +59,16 @@ def paused_verdict(before: list[Verdict]) -> list[Verdict]:
     return [*(one for one in before if one.type != "Paused"), _paused(paused=True)]
 
 
-def missing_secrets(site: Site, secrets: Secrets) -> Iterator[str]:
-    """Sentences about Secrets that are not there, or lack a key."""
+def missing_secrets(site: Site, secrets: Secrets) -> list[str]:
+    """Sentences about Secrets that are not there, or lack a key; each once."""
+    found = {}
     for where, name, key in _needed(site):
         keys = secrets.keys(site.namespace, name)
         if keys is None:
-            yield f"{where}: there is no secret {site.namespace}/{name}; create it"
+            found[f"{where}: there is no secret {site.namespace}/{name}; create it"] = key
         elif key not in keys:
-            yield f"{where}: the secret {site.namespace}/{name} has no key {key}; add it"
+            found[f"{where}: the secret {site.namespace}/{name} has no key {key}; add it"] = key
+    return list(found)
 
 
 def _needed(site: Site) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +97,7 @@ def _needed(site: Site) -> Iterator[tuple[str, str, str]]:
 def _backends(looked: Looked) -> Iterator[Verdict]:
     site = looked.site
     given = env.backends(site)
-    lacking = list(missing_secrets(site, looked.secrets))
+    lacking = missing_secrets(site, looked.secrets)
     for part, title in _TITLES.items():
         if part not in given:
             if part in {"database", "queue"}:
@@ -131,6 +133,12 @@ def _ingest(looked: Looked) -> Verdict:
         return no(title, "Restoring", "writers rest while a Restore is under way")
     if site.spec.mode == "ReadOnly" and not site.embedded:
         return no(title, "ReadOnly", "spec.mode is ReadOnly")
+    parts = tuple(f"spec.{part}." for part in env.backends(site))
+    if others := [
+        text for text in missing_secrets(site, looked.secrets) if not text.startswith(parts)
+    ]:
+        # Every pod uses them; those of a server are told of where its condition is.
+        return no(title, "SecretMissing", "; ".join(others))
     return _of_deployment(looked, title, EMBEDDED if site.embedded else "ingest")
 
 
@@ -171,9 +179,12 @@ def _of_deployment(looked: Looked, title: str, part: str) -> Verdict:
     if facts.message:
         return no(title, "Refused", f"pods of {name} cannot be made: {facts.message}")
     if facts.ready < facts.wanted:
-        # Pods of the version before may serve meanwhile.
-        word = "Progressing" if facts.ready else "Unavailable"
-        return no(title, word, f"{name}: {facts.ready} of {facts.wanted} pods are ready")
+        text = f"{name}: {facts.ready} of {facts.wanted} pods are ready"
+        if facts.ready:
+            # Pods of the version before may serve meanwhile.
+            return no(title, "Progressing", text)
+        text += f"; if it stays so, see `kubectl -n {looked.site.namespace} logs deploy/{name}`"
+        return no(title, "Starting" if facts.starting else "Unavailable", text)
     return yes(title, "Available")
 
 
@@ -202,10 +213,16 @@ def _ready(site: Site, found: list[Verdict]) -> Verdict:
         return no("Ready", "Restoring", text)
     if site.stopped:
         return no("Ready", "Stopped", "spec.mode is Stopped; set it to Active")
-    for one in found:
-        if one.status == "False" and one.type != "BackupsHealthy" and one.reason != "ReadOnly":
-            return no("Ready", one.reason, f"{one.type}=False: {one.message}")
-    return yes("Ready", "AllAvailable")
+    bad = [
+        one
+        for one in found
+        if one.status == "False" and one.type != "BackupsHealthy" and one.reason != "ReadOnly"
+    ]
+    if not bad:
+        return yes("Ready", "AllAvailable")
+    # What nobody but a person can mend is said first: a migration waits for the Secret, too.
+    first = next((one for one in bad if one.reason == "SecretMissing"), bad[0])
+    return no("Ready", first.reason, f"{first.type}=False: {first.message}")
 
 
 def _paused(*, paused: bool) -> Verdict:

@@ -70,7 +70,15 @@ def test_defaults_reach_every_level(plane: Plane, stores: str) -> None:
         ),
         (
             {**EXTERNAL, "database": {"external": {"url": "postgresql://me:secret@db/a"}}},
-            "spec.database.external.url",
+            "leave user and password out",
+        ),
+        (
+            {**EXTERNAL, "database": {"external": {"url": "mysql://db/a"}}},
+            "external.url must begin with one of postgresql://, postgres://",
+        ),
+        (
+            {**EXTERNAL, "search": {"external": {"url": "redis://search:9200"}}},
+            "external.url must begin with one of https://, http://",
         ),
         (
             {**EXTERNAL, "processors": [{"name": "text"}, {"name": "text"}]},

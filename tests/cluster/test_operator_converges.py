@@ -95,6 +95,10 @@ def test_managed_servers_come_first(place: Place, operator: Running) -> None:
     place.ready("dev")
     assert place.names("statefulsets") == {f"dev-{part}" for part in managed}
     assert place.condition("dev", "DatabaseReady")["reason"] == "PodReady"
+    told = [one for one in place.plane.api.items(place.path("events")) if "note" in one]
+    mine = [one for one in told if one.get("reportingController") == "analect.dev/operator"]
+    assert mine
+    assert {one["type"] for one in mine} == {"Normal"}, "a beginning is nothing to be warned of"
     assert "form differs" not in operator.log.read_text()
 
 
@@ -297,11 +301,14 @@ def test_migrations_run_before_pods_roll(place: Place) -> None:
 
 
 def test_secrets(place: Place) -> None:
-    external = {"url": "postgresql://db:5432/a", "secretRef": {"name": "db", "passwordKey": "pw"}}
+    ref = {"name": "db", "usernameKey": "user", "passwordKey": "pw"}
+    external = {"url": "postgresql://db:5432/a", "secretRef": ref}
     place.store("demo", EXTERNAL | {"database": {"external": external}})
     lacking = place.says("demo", "DatabaseReady", "False", "SecretMissing")
-    assert f"there is no secret {place.name}/db; create it" in lacking["message"]
-    body = {"metadata": {"name": "db"}, "stringData": {"other": "x"}}
+    said = f"spec.database.external.secretRef: there is no secret {place.name}/db; create it"
+    assert lacking["message"] == said
+    place.says("demo", "Ready", "False", "SecretMissing")
+    body = {"metadata": {"name": "db"}, "stringData": {"user": "x"}}
     place.plane.api.call("POST", place.path("secrets"), body)
     wait_for(
         lambda: "has no key pw" in place.condition("demo", "DatabaseReady").get("message", ""),
@@ -318,6 +325,13 @@ def test_secrets(place: Place) -> None:
     place.plane.api.merge(place.path("secrets", "db"), {"metadata": {"labels": {"a": "b"}}})
     place.plane.api.merge(place.path("secrets", "db"), {"stringData": {"pw": "second"}})
     wait_for(lambda: stamp() != before, what="a changed secret rolls the pods")
+    place.change("demo", {"apiKeys": {"name": "callers", "key": "keys"}})
+    lacking = place.says("demo", "IngestAvailable", "False", "SecretMissing")
+    assert lacking["message"].startswith("spec.apiKeys: there is no secret")
+    assert lacking["message"] in place.says("demo", "Ready", "False", "SecretMissing")["message"]
+    body = {"metadata": {"name": "callers"}, "stringData": {"keys": "x"}}
+    place.plane.api.call("POST", place.path("secrets"), body)
+    place.ready("demo")
 
 
 def events(place: Place, reason: str) -> list[dict[str, Any]]:

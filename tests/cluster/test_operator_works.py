@@ -107,6 +107,10 @@ def test_a_policy_that_only_plans_says_what_it_would_do(place: Place) -> None:
     wait_for(lambda: planned() == [False], what="the store says so, too")
     # Looked at twice since that run.
     assert said()["wouldAffect"] == 7
+    patch = {"spec": {"suspend": False, "schedule": "0 0 31 2 *"}}
+    place.plane.api.merge(place.path("retentionpolicies", "keep"), patch)
+    never = place.says("keep", "Active", "False", "NeverDue", plural="retentionpolicies")
+    assert "0 0 31 2 *" in never["message"]
 
 
 def test_a_second_policy_is_refused_and_takes_over_later(place: Place) -> None:

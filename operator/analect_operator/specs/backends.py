@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -149,6 +149,18 @@ class Backend(Spec):
     external: External | None = Field(default=None, description="A server that someone else runs.")
     managed: Managed | None = Field(
         default=None, description="A single instance for development, run by the operator."
+    )
+
+
+def spoken(*schemes: str) -> dict[str, Any]:
+    """The address of an external server begins with one of these."""
+    ways = " || ".join(f"self.external.url.startsWith('{one}://')" for one in schemes)
+    said = ", ".join(f"{one}://" for one in schemes)
+    return rules(
+        (
+            f"!has(self.external) || !has(self.external.url) || {ways}",
+            f"external.url must begin with one of {said}",
+        )
     )
 
 

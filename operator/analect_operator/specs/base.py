@@ -51,7 +51,17 @@ Name = Annotated[
 """The name of another object of the namespace."""
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 SecretKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-Url = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[a-z][a-z0-9+.-]*://[^\s@]+$")]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
+        json_schema_extra=rules(
+            ("!self.contains('@')", "leave user and password out: name their Secret in secretRef")
+        ),
+    ),
+]
 """An address without user and password: those belong into a Secret."""
 Image = Annotated[
     str, Field(min_length=1, max_length=512, pattern=r"^[a-zA-Z0-9][-a-zA-Z0-9._/:@]*$")

@@ -13,6 +13,7 @@ from analect_operator.specs.backends import (
     ObjectStore,
     Resources,
     Storage,
+    spoken,
 )
 from analect_operator.specs.base import Image, Spec, checked, keyed
 from analect_operator.specs.schedules import (
@@ -81,16 +82,25 @@ class StoreSpec(Spec):
     embedded: Embedded | None = Field(
         default=None, description="One pod, SQLite on a volume, no other server."
     )
-    database: Backend | None = Field(default=None, description="The Postgres that holds the truth.")
+    database: Backend | None = Field(
+        default=None,
+        json_schema_extra=spoken("postgresql", "postgres"),
+        description="The Postgres that holds the truth.",
+    )
     queue: Backend | None = Field(
-        default=None, description="The Redis or Valkey between dispatcher and workers."
+        default=None,
+        json_schema_extra=spoken("redis", "rediss"),
+        description="The Redis or Valkey between dispatcher and workers.",
     )
     search: Backend | None = Field(
         default=None,
+        json_schema_extra=spoken("https", "http"),
         description="The OpenSearch for text and vectors; without it there is no search.",
     )
     graph: Backend | None = Field(
-        default=None, description="The Neo4j for relations; without it there are none."
+        default=None,
+        json_schema_extra=spoken("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"),
+        description="The Neo4j for relations; without it there are none.",
     )
     ingest: Serving = Field(default=Serving(), description="The pods that take records.")
     query: Serving = Field(default=Serving(), description="The pods that answer questions.")
