@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from analect_operator.api import Api
 from analect_operator.applying import Applier, Plan
 from analect_operator.build.children import children as built
-from analect_operator.build.environment import secret_names
+from analect_operator.build.environment import backends, secret_names
 from analect_operator.build.site import Site
 from analect_operator.build.volumes import generated_secret
 from analect_operator.build.workloads import SERVING
@@ -125,12 +125,15 @@ class Reconciler:
             await self._report(body, site, found, memory, paused=True)
             return
         try:
-            await self._settle(body, site, found, memory)
+            hindrance = await self._settle(body, site, found, memory)
         except ApiError as error:
             if error.code not in _PASSING and not error.leaving:
-                await self._refused(body, site, found, memory, error)
+                # Said where people look, for it will not go away by itself.
+                text = f"the API server refused a part of the store: {error}"
+                said = no("Ready", _word(error.reason), text)
+                await self._report(body, site, found, memory, ready=said)
             raise
-        await self._report(body, site, found, memory, paused=False)
+        await self._report(body, site, found, memory, ready=hindrance)
 
     def _site(self, body: Body, spec: StoreSpec, memory: Memory) -> Site:
         meta = body["metadata"]
@@ -169,8 +172,13 @@ class Reconciler:
                 found[name] = count
         return {name: count for name, count in found.items() if name in scaled}
 
-    async def _settle(self, body: Body, site: Site, decided: Decided, memory: Memory) -> None:
+    async def _settle(
+        self, body: Body, site: Site, decided: Decided, memory: Memory
+    ) -> Verdict | None:
+        """Make the children what they are to be; what forbids to touch them at all."""
         if self.secrets.keys(site.namespace, site.secret) is None:
+            if (lost := await self._lost(site)) is not None:
+                return lost
             await self._generate(site)
             # Pods are made with what is in it at once, not without it and then again.
             site = self._with_secrets(site)
@@ -194,6 +202,7 @@ class Reconciler:
         for job in (decided.migration.job, decided.fence.job):
             if job is not None:
                 await self.applier.ensure(job)
+        return None
 
     async def _explained(self, decision: Decision, asked: Site) -> Decision:
         """With the last words of a migration that failed."""
@@ -204,6 +213,28 @@ class Reconciler:
         said = await termination_message(self.api, asked.namespace, child.uid)
         verdict = replace(decision.verdict, message=f"{decision.verdict.message} {said}".strip())
         return replace(decision, verdict=verdict)
+
+    async def _lost(self, site: Site) -> Verdict | None:
+        """What to say where the Secret that was made for the store is gone, and what it opens is
+        there: with another one nothing could be read, and what is written would be sealed anew.
+        """
+        ring = self.children.get(Ref(site.namespace, "PersistentVolumeClaim", site.called("keys")))
+        if ring is None or ring.deleting or ring.owner not in {None, site.uid}:
+            return None
+        managed = any(one.managed is not None for one in backends(site).values())
+        if site.spec.keys.kek_secret_ref is not None and not managed:
+            return None
+        ref = Ref(site.namespace, "Secret", site.secret)
+        if (found := await self.api.get(ref)) is not None:
+            # The watch is late.
+            self.secrets.observe(found, gone=False)
+            return None
+        text = (
+            f"the secret {site.namespace}/{site.secret} is gone, and with it the keys and passwords "
+            "of what is in the volumes: put back the copy that you keep. Nothing is changed until "
+            "then; if nothing of the data is needed, delete the store and its volume claims"
+        )
+        return no("Ready", "SecretLost", text)
 
     async def _generate(self, site: Site) -> None:
         """Made once; one that is there stays as it is."""
@@ -216,26 +247,23 @@ class Reconciler:
         self.secrets.observe(answer, gone=False)
 
     async def _report(
-        self, body: Body, site: Site, decided: Decided, memory: Memory, *, paused: bool
+        self,
+        body: Body,
+        site: Site,
+        decided: Decided,
+        memory: Memory,
+        *,
+        paused: bool = False,
+        ready: Verdict | None = None,
     ) -> None:
+        """Say what is so; ``ready`` takes the place of what the children would say."""
         looked = Looked(site, self.children, self.secrets, memory.engines)
         found = [_carried(one, body) for one in decided.verdicts(looked)]
+        if ready is not None:
+            found = [ready, *(one for one in found if one.type != "Ready")]
         await self.reporter.report(
             body, paused_verdict(found) if paused else found, self._more(body, site, decided)
         )
-
-    async def _refused(
-        self, body: Body, site: Site, decided: Decided, memory: Memory, error: ApiError
-    ) -> None:
-        """Said where people look, for it will not go away by itself."""
-        looked = Looked(site, self.children, self.secrets, memory.engines)
-        found = [_carried(one, body) for one in decided.verdicts(looked)]
-        text = f"the API server refused a part of the store: {error}"
-        said = [
-            no("Ready", _word(error.reason), text),
-            *(one for one in found if one.type != "Ready"),
-        ]
-        await self.reporter.report(body, said, self._more(body, site, decided))
 
     async def _invalid(self, body: Body, error: ValidationError) -> None:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]

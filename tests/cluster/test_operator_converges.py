@@ -340,6 +340,37 @@ def events(place: Place, reason: str) -> list[dict[str, Any]]:
     return [one for one in found if one["reason"] == reason]
 
 
+def test_a_secret_that_opens_data_is_not_made_anew(place: Place) -> None:
+    place.store("demo", {"image": "analect:1.0.0", "embedded": {}})
+    place.ready("demo")
+    path = place.path("secrets", "demo-generated")
+    before = place.get("secrets", "demo-generated") or {}
+    pods = (place.get("deployments", "demo-embedded") or {})["metadata"]["generation"]
+    place.plane.api.delete(path)
+    lost = place.says("demo", "Ready", "False", "SecretLost")
+    assert f"the secret {place.name}/demo-generated is gone" in lost["message"]
+    assert "demo-generated" not in place.names("secrets")
+    assert (place.get("deployments", "demo-embedded") or {})["metadata"]["generation"] == pods
+    meta = {name: before["metadata"][name] for name in ("name", "labels")}
+    body = {"metadata": meta, "data": before["data"]}
+    place.plane.api.call("POST", place.path("secrets"), body)
+    place.ready("demo")
+    place.plane.api.delete(place.path("analysisstores", "demo"))
+    wait_for(lambda: not place.names("deployments"), what="it goes, its volumes stay")
+    place.plane.api.delete(path)
+    # A store of the same name has what is in the volumes, and not what opens it.
+    place.store("demo", {"image": "analect:1.0.0", "embedded": {}})
+    place.says("demo", "Ready", "False", "SecretLost")
+    assert not place.names("deployments")
+    for name in ("demo-keys", "demo-data"):
+        place.plane.api.merge(
+            place.path("persistentvolumeclaims", name), {"metadata": {"finalizers": None}}
+        )
+        place.plane.api.delete(place.path("persistentvolumeclaims", name))
+    place.change("demo", {"query": {"replicas": 1}})
+    place.ready("demo")
+
+
 def test_deletion_keeps_data_unless_told(place: Place) -> None:
     place.store("kept")
     place.store("gone", EXTERNAL | {"deletionPolicy": "Delete"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,19 @@ def fleet(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Op
 @pytest.fixture(scope="module")
 def operator(fleet: Operators) -> Running:
     return fleet.ready()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def by_the_clock(plane: Plane, operator: Running) -> Iterator[Place]:
+    """A store whose policy runs every minute, made first: only the last test looks at it."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    found = Place(plane, name)
+    found.store("demo", saying(EXTERNAL, '{"archived": 5}'))
+    spec = STORE | {"rules": RULES, "schedule": "* * * * *"}
+    found.create("RetentionPolicy", "retentionpolicies", "keep", spec)
+    yield found
+    plane.api.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -252,3 +266,19 @@ def test_finished_work_is_removed_in_time(place: Place) -> None:
     place.store("demo", BACKED)
     place.create("Backup", "backups", "short", STORE | {"ttlSecondsAfterFinished": 1})
     wait_for(lambda: place.get("backups", "short") is None, what="the object is removed")
+
+
+def test_what_is_due_runs_by_the_clock(by_the_clock: Place) -> None:
+    """By the controller of Kubernetes, within a minute that the tests before took for themselves."""
+
+    def ran() -> Any:
+        return status(by_the_clock, "retentionpolicies", "keep").get("lastRun")
+
+    run = wait_for(ran, what="a run that nobody started", deadline=120)
+    assert (run["outcome"], run["archived"]) == ("Succeeded", 5)
+
+    def told() -> bool:
+        (entry,) = status(by_the_clock, "analysisstores", "demo")["runs"]
+        return "lastTime" in entry
+
+    wait_for(told, what="the store tells of it, too")
