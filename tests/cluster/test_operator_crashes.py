@@ -50,6 +50,7 @@ class CrashingApi(Api):
         self.crashed = asyncio.Event()
 
     async def _write(self, *arguments: Any) -> bytes:
+        self._may_write()  # one that waits for the Lease is none yet
         last = self.left == 0
         self.left -= 1
         if self.crashed.is_set() or (last and self.before):
