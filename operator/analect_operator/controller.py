@@ -107,6 +107,7 @@ class Controller:
             api=self.api,
             world=self.world,
             children=self.children,
+            secrets=self.secrets,
             applier=applier,
             reporter=reporter,
             default_image=options.image,
@@ -323,9 +324,10 @@ class Controller:
         self._spaces.add(ref.namespace)
 
     def _secrets_changed(self) -> None:
-        for store in self.world.refs(STORE):
-            if store.namespace in self._spaces:
-                self.queue.add(store)
+        for kind in (STORE, "Erasure"):
+            for ref in self.world.refs(kind):
+                if ref.namespace in self._spaces:
+                    self.queue.add(ref)
         self._spaces.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

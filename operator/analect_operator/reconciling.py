@@ -146,7 +146,7 @@ class Reconciler:
             image=spec.image or self.default_image,
             cluster=self.world.cluster,
             workers=memory.workers,
-            writers_stopped=restoring(self.world, Ref.of(body)),
+            writers_stopped=restoring(self.world, Ref.of(body), spec),
         )
         return self._with_secrets(site)
 

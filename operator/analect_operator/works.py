@@ -23,15 +23,17 @@ from analect_operator.resources import Ref
 from analect_operator.specs.store import StoreSpec
 from analect_operator.specs.work import BackupSpec, ErasureSpec, RestoreSpec
 from analect_operator.times import MICROS, micros_of
-from analect_operator.world import STORE, World, condition, store_of
+from analect_operator.world import STORE, Secrets, World, condition, store_of
 
 _FINISHED = ("Succeeded", "Failed")
 _FINAL = '"final"'
 
 
-def restoring(world: World, store: Ref) -> bool:
-    """Whether a Restore into the store waits or runs: writers rest meanwhile."""
-    return any(
+def restoring(world: World, store: Ref, spec: StoreSpec) -> bool:
+    """Whether a Restore into the store waits or runs: writers rest meanwhile. They do not for one
+    that has nowhere to restore from.
+    """
+    return _has_place(spec) and any(
         body.get("status", {}).get("phase") not in _FINISHED
         and not body["spec"].get("dryRun")
         and "deletionTimestamp" not in body["metadata"]
@@ -46,6 +48,7 @@ class Works:
     api: Api
     world: World
     children: Children
+    secrets: Secrets
     applier: Applier
     reporter: Reporter
     default_image: str
@@ -116,7 +119,7 @@ class Works:
             uid=meta["uid"],
             spec=spec,
             image=image,
-            writers_stopped=restoring(self.world, store),
+            writers_stopped=restoring(self.world, store, spec),
         )
         migrated = condition(found, "MigrationsApplied")
         if migrated is None or "migratedVersion" not in status:
@@ -125,9 +128,14 @@ class Works:
 
     def _hindrance(self, site: Site, body: dict[str, Any]) -> Verdict | None:
         """What has to be waited for before the Job may begin."""
-        if body["kind"] in {"Backup", "Restore"} and not _has_place(site):
-            text = f"the store {site.name} has no place for backups: give it objectStore or backup"
+        if body["kind"] in {"Backup", "Restore"} and not _has_place(site.spec):
+            text = (
+                f"the store {site.name} has no place for backups: give it objectStore, or backup with "
+                "a volume"
+            )
             return no("Accepted", "NoPlace", text)
+        if body["kind"] == "Erasure" and (unnamed := self._unnamed(body)) is not None:
+            return unnamed
         if body["kind"] == "Restore" and not body["spec"].get("dryRun"):
             store = self.world.get(Ref(site.namespace, STORE, site.name)) or {}
             held = store.get("status", {}).get("heldMode")
@@ -137,6 +145,20 @@ class Works:
             if (busy := self._writers_rest(site)) is not None:
                 return busy
         return self._servers_up(site, body["kind"])
+
+    def _unnamed(self, body: dict[str, Any]) -> Verdict | None:
+        """An Erasure whose subject is in a Secret that is not there: its pod would wait for it."""
+        ref = body["spec"].get("subjectSecretRef")
+        if ref is None:
+            return None
+        name = f"{body['metadata']['namespace']}/{ref['name']}"
+        keys = self.secrets.keys(body["metadata"]["namespace"], ref["name"])
+        if keys is None:
+            return no("Accepted", "SecretMissing", f"there is no secret {name}; create it")
+        if ref["key"] not in keys:
+            text = f"the secret {name} has no key {ref['key']}; add it"
+            return no("Accepted", "SecretMissing", text)
+        return None
 
     def _servers_up(self, site: Site, kind: str) -> Verdict | None:
         """All for a Restore, which makes the indexes again; others need the database."""
@@ -214,9 +236,9 @@ def _erase_run(spec: ErasureSpec) -> Run:
     return Run("erase", ("erase", "thread", spec.thread_id, "--yes"))
 
 
-def _has_place(site: Site) -> bool:
-    plan = site.spec.backup
-    return site.spec.object_store is not None or (plan is not None and plan.volume is not None)
+def _has_place(spec: StoreSpec) -> bool:
+    plan = spec.backup
+    return spec.object_store is not None or (plan is not None and plan.volume is not None)
 
 
 def _owned(manifest: Manifest, body: dict[str, Any]) -> Manifest:

@@ -188,6 +188,21 @@ def test_writers_rest_while_a_restore_runs(place: Place) -> None:
     assert (place.get("deployments", "demo-ingest") or {})["spec"]["replicas"] == 2
 
 
+def test_writers_go_on_where_there_is_nothing_to_restore_from(place: Place) -> None:
+    place.store("demo", EXTERNAL)
+    place.ready("demo")
+    place.create("Restore", "restores", "back", STORE)
+    place.says("back", "Accepted", "False", "NoPlace", plural="restores")
+    place.change("demo", {"query": {"replicas": 3}})
+
+    def pods(role: str) -> Any:
+        return (place.get("deployments", f"demo-{role}") or {})["spec"]["replicas"]
+
+    wait_for(lambda: pods("query") == 3, what="a look at the store")
+    place.ready("demo")
+    assert pods("ingest") == 2
+
+
 def test_a_restore_takes_the_place_of_a_store_only_where_its_database_refuses_writes(
     place: Place,
 ) -> None:
@@ -239,13 +254,17 @@ def test_servers_of_a_stopped_store_rest_but_for_a_restore(place: Place) -> None
 
 def test_an_erasure_lets_the_name_go_with_the_final_receipt(place: Place) -> None:
     place.store("demo", saying(EXTERNAL, '{"state": "final"}'))
+    ref = {"subjectSecretRef": {"name": "who", "key": "subject"}}
+    place.create("Erasure", "erasures", "gone", STORE | ref)
+    wait_for(
+        lambda: "no secret" in place.condition("gone", "Accepted", "erasures").get("message", ""),
+        what="whom it lacks",
+    )
     place.plane.api.call(
         "POST",
         place.path("secrets"),
         {"metadata": {"name": "who"}, "stringData": {"subject": "someone@example.org"}},
     )
-    ref = {"subjectSecretRef": {"name": "who", "key": "subject"}}
-    place.create("Erasure", "erasures", "gone", STORE | ref)
     place.says("gone", "Complete", "True", plural="erasures")
     wait_for(lambda: "who" not in place.names("secrets"), what="the Secret is deleted")
     job = next(name for name in place.names("jobs") if "erase" in name)
