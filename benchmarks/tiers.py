@@ -1,13 +1,15 @@
 """Hot to warm and what comes after, on both databases.
 
-    python -m benchmarks.tiers [--records 100000 | --full] [--only sqlite|postgres]
+    python -m benchmarks.tiers [--records 100000 | --full] [--only sqlite|postgres] [--own-months]
 
 One month of records of about 1 KB (as benchmarks/store_reads.py fills it) becomes warm: read,
 written, read back, compared and published, then removed. Beside it the same rows go to JSON Lines,
 as they are and with the same proof: read back, parsed, each compared. On Postgres the month's
 partition is then dropped. Records and threads are read back by id and by thread. For the aggregate
 the month's files stand in 24 months, as many as make 10,000,000 rows; it goes the way of
-`analect aggregate`, and once through DuckDB alone. `--full` takes 1,000,000 records.
+`analect aggregate`, and once through DuckDB alone. `--full` takes 1,000,000 records. Few records
+do not make 10,000,000 rows that way; with `--own-months` each month gets as many files of its own
+as it takes, of the same rows with their times and ids moved: some minutes, and some 9 GB.
 
 Before all that, on Postgres, a month of as many records expires: `then: delete`, by a whole run of
 retention. It is expired once it is dropped, and it begins when it is detached: what comes before
@@ -23,12 +25,16 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Engine, text
 
 from analect.lifecycle.places.folder import FolderPlace
@@ -36,6 +42,7 @@ from analect.lifecycle.retention.loading import parse_policy
 from analect.lifecycle.retention.run import Retention
 from analect.lifecycle.tiers.copying import Copier, Going
 from analect.lifecycle.tiers.moving import Mover
+from analect.lifecycle.tiers.part import WARM, row_groups
 from analect.lifecycle.tiers.shelf import Shelf
 from analect.lifecycle.tiers.warm import WarmReads
 from analect.model.ids import RecordId, id_floor, month_bounds
@@ -63,7 +70,7 @@ def say(name: str, value: str, asked: str = "") -> None:
     print(f"  {name:34} {value:>20}   {asked}", flush=True)
 
 
-def run(engine: Engine, folder: Path, records: int) -> None:
+def run(engine: Engine, folder: Path, records: int, *, own_months: bool) -> None:
     migrate(engine)
     fill(engine, records)
     files, place = TierFiles(engine), FolderPlace(folder / "tiers")
@@ -87,7 +94,8 @@ def run(engine: Engine, folder: Path, records: int) -> None:
     say("removed from hot", f"{time.perf_counter() - began:.2f} s", "asked 1 s a million, Postgres")
     warm = WarmReads(files, Shelf(place, files))
     reads(warm, records)
-    aggregate(engine, files, folder / "tiers", warm)
+    (fill_months if own_months else link_months)(mover, engine, files, folder / "tiers")
+    aggregate(folder / "tiers", warm)
 
 
 def to_json_lines(engine: Engine, folder: Path, *, verified: bool) -> float:
@@ -134,14 +142,19 @@ def p95(ask: Callable[[], None]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
 
-def aggregate(engine: Engine, files: TierFiles, place: Path, warm: WarmReads) -> None:
-    """As many files in each of 24 months as make 10,000,000 rows together."""
+def months() -> Iterator[tuple[str, int]]:
+    """24 months, and how many rows there are to be with those of each."""
+    for number in range(24):
+        yield f"{2024 + number // 12}-{number % 12 + 1:02}", ROWS * (number + 1) // 24
+
+
+def link_months(_mover: Mover, engine: Engine, files: TierFiles, place: Path) -> None:
+    """The files once more in each of 24 months, of as many as make 10,000,000 rows together."""
     rows = 0
     month_of_files = files.standing()
-    for number in range(24):
-        month = f"{2024 + number // 12}-{number % 12 + 1:02}"
+    for month, enough in months():
         for file in month_of_files:
-            if rows >= ROWS * (number + 1) / 24:
+            if rows >= enough:
                 break
             name = file.name.replace(f"month={file.month}", f"month={month}")
             if not (place / name).exists():
@@ -151,6 +164,39 @@ def aggregate(engine: Engine, files: TierFiles, place: Path, warm: WarmReads) ->
                 with write_transaction(engine) as connection:
                     publish(connection, [(fresh, files.locator(file.name) or b"")], [])
             rows += file.rows
+
+
+def fill_months(mover: Mover, _engine: Engine, files: TierFiles, _place: Path) -> None:
+    """Files of its own in each of 24 months, through the writer, read back and verified."""
+    rows, known = 0, files.standing()
+    for month, enough in months():
+        for copy in count():
+            if rows >= enough:
+                break
+            for file in known:
+                moved = row_groups(later(mover.load(file), month, copy))
+                mover.publish([mover.write(moved, WARM, (file.kind, month), indexed=True)], [])
+                rows += file.rows
+
+
+def later(table: Any, month: str, copy: int) -> Any:
+    """The same rows in another month, at other milliseconds for each ``copy``."""
+    millis = (month_bounds(month)[0] - month_bounds(MONTH)[0]) // 1000 + copy
+    for name in ("occurred_at", "received_at"):
+        moments = pc.add(table.column(name).cast(pa.int64()), millis * 1000)
+        field = table.schema.field(name)
+        table = table.set_column(
+            table.schema.get_field_index(name), field, moments.cast(field.type)
+        )
+    ids = [
+        f"{int(one[:8] + one[9:13], 16) + millis:012x}" + one[13:]
+        for one in table.column("id").to_pylist()
+    ]
+    whole = pa.array([f"{one[:8]}-{one[8:]}" for one in ids], pa.string())
+    return table.set_column(0, table.schema.field("id"), whole)
+
+
+def aggregate(place: Path, warm: WarmReads) -> None:
     began = time.perf_counter()
     groups = warm.grouped(RecordFilter(), ["service", "month"], lambda _ids: set())
     found = sum(figures["records"] for _, figures in groups)
@@ -200,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--full", action="store_true", help="1,000,000 records")
+    parser.add_argument("--own-months", action="store_true", help="10,000,000 rows in any case")
     parser.add_argument("--only", choices=["sqlite", "postgres"])
     options = parser.parse_args()
     end_whole()
@@ -211,7 +258,7 @@ def main() -> None:
                 engine = open_engine(url)
                 if is_postgres(engine):
                     expire(engine, Path(folder), records)
-                run(engine, Path(folder), records)
+                run(engine, Path(folder), records, own_months=options.own_months)
                 engine.dispose()
 
 
