@@ -48,6 +48,10 @@ class IndexHealth:
                 retry_after=5.0,
             ) from error
 
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether it is on a server that many processes share."""
+        return name in self._elsewhere
+
     def problem(self, name: str) -> str | None:
         """Why the index cannot be used; ``None`` when it can."""
         return self._problems.get(name)

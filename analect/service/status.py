@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from analect.lifecycle.backup.shipping import Shipping
 from analect.model.errors import AnalectError
 from analect.model.ids import Clock, Micros, to_datetime
 from analect.model.query import PageRequest, RecordFilter
+from analect.service.patience import Patience
 from analect.settings import Settings
 from analect.store.estimates import count_keys, count_records
 from analect.store.migrate import schema_version
@@ -23,6 +25,9 @@ from analect.store.outbox import Depth
 from analect.store.store import Store
 from analect.store.tier_files import TierFiles
 from analect.telemetry.store import Backlog, StoreState
+
+PATIENCE_SECONDS = 2.0
+"""The operator waits five for the whole status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Status:
         self._indexes = indexes
         self._shipping = shipping
         self._clock = clock
+        self._patience: Patience[dict[str, Any]] = Patience(PATIENCE_SECONDS)
 
     def __call__(self) -> dict[str, Any]:
         """As one JSON object; it holds no value of anyone's."""
@@ -78,7 +84,7 @@ class Status:
                 name: {**_backlog(depth.get(name, Depth()), now), "paused": name in paused}
                 for name in sorted({*depth, *paused})
             },
-            "indexes": {name: self._index(name) for name, _ in self._indexes.present()},
+            "indexes": self._indexes_shown(),
             "quarantine": [
                 {"processor": one.processor, "record": one.record_id, "code": one.code}
                 for one in self._store.outbox.quarantined(20)
@@ -105,8 +111,8 @@ class Status:
             data_keys=count_keys(self._store.engine),
             indexed={
                 name: shown["records"]
-                for name, _ in self._indexes.present()
-                if "records" in (shown := self._index(name))
+                for name, shown in self._indexes_shown().items()
+                if "records" in shown
             },
             free=_free(self._settings.home),
             shipped_age=self._shipped_age(now),
@@ -116,6 +122,24 @@ class Status:
         """Seconds since everything was known to be in the place of the backups."""
         shipped_at = None if self._shipping is None else self._shipping.shipped_at
         return None if shipped_at is None else _age(shipped_at, now)
+
+    def _indexes_shown(self) -> dict[str, dict[str, Any]]:
+        """Each index, by name. A server that hangs is not waited for: who asks for the status, to
+        learn of just that, may not wait long.
+        """
+        health = self._indexes.health
+        names = [name for name, _ in self._indexes.present()]
+        far = {name: partial(self._index, name) for name in names if health.is_elsewhere(name)}
+        told = self._patience.ask(far)
+        return {
+            name: told.get(name, self._silent(name)) if name in far else self._index(name)
+            for name in names
+        }
+
+    def _silent(self, name: str) -> dict[str, Any]:
+        problem = f"its server said nothing within {self._patience.seconds:g} s"
+        rebuilt = self._indexes.health.rebuilt(name)
+        return {"state": "unavailable", "rebuilt": rebuilt, "problem": problem}
 
     def _index(self, name: str) -> dict[str, Any]:
         health = self._indexes.health

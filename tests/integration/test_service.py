@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from analect.model.errors import Conflict, InvalidInput, InvalidQuery, NotFound
@@ -10,7 +12,7 @@ from analect.model.query import Annotation, PageRequest, RecordFilter, SearchReq
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
-from analect.settings import Settings
+from analect.settings import Search, Settings
 
 WAIT = 20.0
 MAIL = "bob.tanner@example.org"
@@ -346,6 +348,25 @@ def test_a_processor_that_came_later_gets_every_record(service: AnalysisService)
     assert service.reprocess_all(["text"]) == 7
     assert service.wait_indexed([service.get(i).id for i in ids], WAIT)
     assert text.count() == 7
+
+
+def test_a_status_does_not_wait_for_a_server_that_hangs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analect.service.status.PATIENCE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        settings = settings.model_copy(update={"search": Search(url=url, timeout_seconds=60)})
+        with AnalysisService.open(settings) as service:
+            shown = service.status()["indexes"]
+            assert shown["graph"]["state"] == "ok"
+            for name in ("text", "vectors"):
+                assert shown[name]["state"] == "unavailable"
+                assert shown[name]["problem"] == "its server said nothing within 0.2 s"
+            hangs.close()
+            assert wait_until(
+                lambda: "nothing" not in service.status()["indexes"]["text"]["problem"], WAIT
+            )
 
 
 def test_a_hybrid_search_answers_from_what_is_left(settings: Settings) -> None:
