@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from analect.model.errors import ConfigurationError, Corrupt, EngineUnavailable
+from analect.model.errors import ConfigurationError, Corrupt, EngineMisconfigured, EngineUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,8 @@ class IndexHealth:
         except (Corrupt, ConfigurationError) as error:
             self._report(name, str(error), error.code)
             if name in self._elsewhere:
+                if isinstance(error, ConfigurationError):
+                    raise EngineMisconfigured(str(error), field=error.field) from error
                 raise EngineUnavailable(str(error)) from error
             raise EngineUnavailable(
                 f"the {name} index cannot be used and has to be made again from the truth: a "

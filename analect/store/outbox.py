@@ -70,12 +70,14 @@ class Due:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """``attempts`` of a transient failure before an entry is split or quarantined; ``first`` and
-    ``longest`` wait in microseconds, doubling between them.
+    ``longest`` wait in microseconds, doubling between them; ``away`` is the longest where an engine
+    did not answer: its processor rests then anyway, and whoever searches waits for what comes.
     """
 
     attempts: int = 20
     first: Micros = 1_000_000
     longest: Micros = 300_000_000
+    away: Micros = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +402,7 @@ class Outbox:
         follow: list[dict[str, Any]] = []
         patient = code in _NOBODYS_FAULT and len(ids) == 1
         if transient and (patient or attempts < self._retry.attempts):
-            follow.append(_again(entry, ids, attempts, now + self._wait(attempts), code))
+            follow.append(_again(entry, ids, attempts, now + self._wait(attempts, code), code))
         elif not transient and failed:
             follow += [_poison(entry, record_id, attempts, code) for record_id in failed]
         elif len(ids) == 1:
@@ -424,8 +426,9 @@ class Outbox:
         if follow:
             connection.execute(insert(outbox), follow)
 
-    def _wait(self, attempts: int) -> Micros:
-        full = min(self._retry.first << min(attempts - 1, 40), self._retry.longest)
+    def _wait(self, attempts: int, code: str) -> Micros:
+        longest = self._retry.away if code in _NOBODYS_FAULT else self._retry.longest
+        full = min(self._retry.first << min(attempts - 1, 40), max(longest, self._retry.first))
         return int(full * (0.5 + 0.5 * self._jitter()))
 
 

@@ -150,8 +150,8 @@ class Edge:
             late = problem(
                 503,
                 "deadline_exceeded",
-                "the time for this request ran out; what it wrote may be stored: send it again "
-                "with the same ids",
+                "the time for this request ran out: ask again. What a write sent may be stored: "
+                "send it again with the same ids",
                 headers={"Retry-After": "1"},
             )
             if not exchange.status:
