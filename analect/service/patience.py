@@ -44,9 +44,15 @@ class Patience(Generic[T]):
 
     def _answer(self, name: str, question: Callable[[], T], future: Future[T]) -> None:
         try:
-            future.set_result(question())
+            answer = question()
         except BaseException as error:
+            self._over(name)
             future.set_exception(error)
-        finally:
-            with self._lock:
-                del self._under_way[name]
+        else:
+            self._over(name)
+            future.set_result(answer)
+
+    def _over(self, name: str) -> None:
+        """Before anyone has the answer: whoever asks from then on is not told it again."""
+        with self._lock:
+            del self._under_way[name]

@@ -17,6 +17,7 @@ import structlog
 from analect.model.errors import AnalectError, NotFound
 from analect.pipeline.workers import spare_the_collector
 from analect.service import AnalysisService
+from analect.service.patience import Patience
 from analect.settings import Settings
 from analect.store.handover import Handover
 from analect.store.leader import Leadership
@@ -26,7 +27,7 @@ from analect_processors.dispatcher import Dispatcher, DispatcherOptions
 from analect_processors.pool import supervise, taking
 from analect_processors.probe import Probe, listening
 from analect_processors.queues import JobQueues, connect
-from analect_processors.standing import standing
+from analect_processors.standing import QUEUE_SECONDS, standing
 from analect_processors.watching import watched
 from analect_processors.worker import EntryWorker, work
 
@@ -130,12 +131,13 @@ class _Process:
     @contextmanager
     def answering(self, more: dict[str, Callable[[], Any]], on_ready: OnReady) -> Iterator[None]:
         """The probe, while the block runs."""
+        patience: Patience[dict[str, Any]] = Patience(QUEUE_SECONDS)
         probe = Probe(
             self.settings,
             registry=self.service.telemetry.registry,
             reasons=self._reasons,
             status=lambda: {
-                **standing(self.service, self.queues),
+                **standing(self.service, self.queues, patience),
                 **{name: look() for name, look in more.items()},
             },
         )

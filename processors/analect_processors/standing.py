@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from analect.model.errors import AnalectError
+from analect.model.errors import AnalectError, EngineUnavailable
 from analect.service import AnalysisService
+from analect.service.patience import Patience
 from analect.settings import Settings
 from analect_processors.queues import JobQueues, connect
 
@@ -13,7 +15,13 @@ KINDS = {"text": "search", "vectors": "vectors", "graph": "graph"}
 """What the engine of an index is called."""
 
 
-def standing(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
+QUEUE_SECONDS = 1.5
+"""To wait for the queue's server: with what the indexes take, less than the operator waits."""
+
+
+def standing(
+    service: AnalysisService, queues: JobQueues, patience: Patience[dict[str, Any]]
+) -> dict[str, Any]:
     """The service's status, with ``queues`` (jobs by state and workers, by processor), ``busy``
     (hosts of the workers that have a job at hand, by processor) and ``engines``: of each kind its
     ``state`` and, where that is not ``ok``, a ``message``. Without a database that is all there is.
@@ -26,8 +34,12 @@ def standing(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
     except AnalectError as error:
         engines["database"] = _away(error)
     try:
-        found["queues"] = queue_counts(service, queues)
-        found["busy"] = {name: queues.busy(name) for name in service.processors()}
+        told = patience.ask({"queue": partial(_of_queue, service, queues)})
+        if "queue" not in told:
+            raise EngineUnavailable(
+                f"the queue's server said nothing within {patience.seconds:g} s; see queue.url"
+            )
+        found |= told["queue"]
         engines["queue"] = {"state": "ok"}
     except AnalectError as error:
         engines["queue"] = _away(error)
@@ -37,6 +49,11 @@ def standing(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
             shown["message"] = index["problem"]
         engines[KINDS[name]] = shown
     return found
+
+
+def _of_queue(service: AnalysisService, queues: JobQueues) -> dict[str, Any]:
+    busy = {name: queues.busy(name) for name in service.processors()}
+    return {"queues": queue_counts(service, queues), "busy": busy}
 
 
 def queue_counts(service: AnalysisService, queues: JobQueues) -> dict[str, dict[str, int]]:
