@@ -263,6 +263,23 @@ def test_an_index_of_somebody_else_under_the_alias_is_named(index, place):
     engine.close()
 
 
+def test_a_month_that_is_dropped_while_one_looks_is_no_stranger(index, place, monkeypatch):
+    index.upsert([document(1, "word"), document(MONTH, "word")])
+    first, _ = sorted(indices(place))
+    with closing(text_index(place)) as other:
+        ask = other._family.engine.request
+
+        def dropped_meanwhile(method, path, **options):
+            answer = ask(method, path, **options)
+            if path.startswith("/_alias/"):
+                ask("DELETE", f"/{first}", ignore_unavailable="true")
+            return answer
+
+        monkeypatch.setattr(other._family.engine, "request", dropped_meanwhile)
+        other.check()
+        assert numbers(other, "word") == [MONTH]
+
+
 def test_a_month_that_was_not_made_as_ours_are_asks_for_a_rebuild(index, place):
     index.upsert([document(1, "word")])
     (ours,) = indices(place)

@@ -249,7 +249,12 @@ class Family:
             )
         months = {name for name in held - self._ours if self._generation(name) == current}
         if months:
-            said = self._said(",".join(sorted(months)))
+            try:
+                said = self._said(",".join(sorted(months)))
+            except Refused as error:
+                if error.status != 404:
+                    raise
+                return  # one of them was dropped meanwhile: the next look tells
             for name in months:
                 if said.get(name) != self._described:
                     raise self._unfit(said.get(name))
@@ -257,12 +262,7 @@ class Family:
 
     def _said(self, names: str) -> dict[str, Any]:
         """What indices say of themselves, by name; one that says nothing is left out."""
-        answer = self.engine.request(
-            "GET",
-            f"/{names}/_mapping",
-            filter_path="*.mappings._meta",
-            ignore_unavailable="true",
-        )
+        answer = self.engine.request("GET", f"/{names}/_mapping", filter_path="*.mappings._meta")
         return {name: one["mappings"]["_meta"].get("analect") for name, one in answer.items()}
 
     def _template(self, generation: int) -> dict[str, Any]:
