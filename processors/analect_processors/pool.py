@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Literal
 
 import structlog
-from rq.worker_pool import WorkerPool
+from rq.worker_pool import WorkerData, WorkerPool
 
 from analect.pipeline.workers import spare_the_collector
 from analect.service import AnalysisService
@@ -69,6 +69,26 @@ class EntryPool(WorkerPool):
         spawn = multiprocessing.get_context("spawn")
         return spawn.Process(target=serve, args=self._entry, name=name)
 
+    def start_worker(
+        self,
+        count: int | None = None,
+        burst: bool = True,
+        _sleep: float = 0,
+        logging_level: str = "WARNING",
+    ) -> None:
+        """Start one; told to stop meanwhile, it is told, too, for it was not yet among them."""
+        before = set(self.worker_dict)
+        super().start_worker(count, burst, _sleep, logging_level)
+        if self._stop.is_set():
+            for name in self.worker_dict.keys() - before:
+                self.stop_worker(self.worker_dict[name])
+
+    def stop_worker(self, worker_data: WorkerData, sig: int = signal.SIGTERM) -> None:
+        """Not by SIGINT: what a script starts in the background ignores that, and so would a worker
+        until it has set RQ's handler.
+        """
+        super().stop_worker(worker_data, sig)
+
     def request_stop(self, signum: int | None = None, frame: FrameType | None = None) -> None:
         """SIGTERM or SIGINT: let the workers finish, then end."""
         self._stop.set()
@@ -99,6 +119,8 @@ def serve(settings: Settings, processor: str, kind: Kind, told: socket.socket) -
     lines = BufferedLines(sys.stderr)
     configure_logging(settings.log.level, settings.log.format, stream=lines)
     stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # until RQ's own are in place
+        signal.signal(number, lambda *_: stop.set())
     _end_with_parent()
     with ExitStack() as stack:
         stack.callback(lines.close)

@@ -101,6 +101,12 @@ class _Discreet(BaseWorker):
         self._stop = stop
         self._code = WORKER_LOST
 
+    def _install_signal_handlers(self) -> None:
+        """From here on a signal is RQ's; one that came before is obeyed now."""
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # as RQ has it
+        if self._stop.is_set():
+            raise StopRequested
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: finish the job under way, then end."""
         self._stop.set()

@@ -8,6 +8,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -18,6 +20,7 @@ from analect.settings import Settings
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
 
+from analect_processors.pool import EntryPool
 from tests.integration.clusters import (
     Cluster,
     alive,
@@ -88,6 +91,23 @@ def test_workers_below_one_process(cluster, service, kind):
     above.send_signal(signal.SIGTERM)
     assert above.wait(20) == 0
     assert not [pid for pid in below if alive(pid)]
+
+
+def test_a_worker_is_told_to_end_that_was_just_being_started(cluster, monkeypatch):
+    """The signal comes when the process runs and the pool does not know of it yet."""
+    pool = EntryPool(Settings(**cluster.values), "text", "pool", None, threading.Event())
+    begun = []
+
+    def start():
+        begun.append(subprocess.Popen(["sleep", "60"]))
+        process.pid = begun[0].pid
+        pool.request_stop()
+
+    process = SimpleNamespace(start=start)
+    monkeypatch.setattr(pool, "get_worker_process", lambda *_, **__: process)
+    pool.start_worker()
+    assert begun[0].wait(30) == -signal.SIGTERM
+    pool.connection.close()
 
 
 def test_workers_end_with_the_process_above(cluster, service):
