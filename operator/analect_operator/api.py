@@ -98,14 +98,14 @@ class Api:
         """Let the connections go."""
         await self._session.close()
 
-    async def get(self, ref: Ref) -> Body | None:
-        """The object, or None.
+    async def get(self, ref: Ref, seconds: float = _SECONDS) -> Body | None:
+        """The object, or None; ``seconds`` is how long that may take.
 
         Raises:
             ApiError: as everywhere here.
         """
         try:
-            return _read(await self._call("GET", _path(ref)))
+            return _read(await self._call("GET", _path(ref), seconds=seconds))
         except ApiError as error:
             if error.missing:
                 return None
@@ -165,11 +165,11 @@ class Api:
         path = BY_KIND[ref.kind].path(ref.namespace)
         await self._call("POST", path, manifest, _WRITING)
 
-    async def replace_lease(self, manifest: Body) -> None:
-        """Write the Lease over the very version that was read."""
+    async def replace_lease(self, manifest: Body, seconds: float) -> None:
+        """Write the Lease over the very version that was read, within so many seconds."""
         ref = Ref.of(manifest)
         self._metrics.writes.labels("update", ref.kind).inc()
-        await self._call("PUT", _path(ref), manifest, _WRITING)
+        await self._call("PUT", _path(ref), manifest, _WRITING, seconds=seconds)
 
     async def delete(self, ref: Ref, uid: str | None = None) -> None:
         """Delete this very object; its dependants follow. Gone already is fine."""

@@ -22,6 +22,8 @@ _RENEW_SECONDS = 2.0
 _SURE_SECONDS = 7.0
 """So long after it asked for the last renewal a leader still writes: a call takes up to three
 seconds more, and only then may another one take over."""
+_CALL_SECONDS = 3.0
+"""A call on a connection that is dead without saying so must not cost the lead."""
 _DEAF_SECONDS = 8.0
 _PATIENCE_SECONDS = 60.0
 """A server that tells late is not asked to tell everything anew again and again."""
@@ -122,15 +124,15 @@ class Lease:
         self._metrics.leader.set(0)
         if not held:
             return
-        found = await self._api.get(self._ref)
+        found = await self._api.get(self._ref, _CALL_SECONDS)
         if found is not None and found["spec"].get("holderIdentity") == self._identity:
             found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._api.replace_lease(found)
+            await self._api.replace_lease(found, _CALL_SECONDS)
             log.info("gives the lease up", identity=self._identity)
 
     async def _try(self) -> None:
         asked = _now()
-        found = await self._api.get(self._ref)
+        found = await self._api.get(self._ref, _CALL_SECONDS)
         if found is None:
             await self._api.create_lease(self._manifest())
             return self._got(asked)
@@ -147,7 +149,7 @@ class Lease:
             changed["leaseTransitions"] = spec.get("leaseTransitions", 0) + 1
             changed["acquireTime"] = changed["renewTime"]
         found["spec"] = spec | changed
-        await self._api.replace_lease(found)
+        await self._api.replace_lease(found, _CALL_SECONDS)
         return self._got(asked)
 
     def _listened(self, version: int, now: float) -> None:
