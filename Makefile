@@ -15,7 +15,7 @@ JOBS ?= 3
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/bytecode
 
-.PHONY: help setup demo test test-unit lint format bench bench-lifecycle bench-faults clean bench-operator bench-cluster faults-cluster
+.PHONY: help setup demo test test-unit lint format bench bench-lifecycle bench-faults clean bench-operator bench-cluster faults-cluster test-whole
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-cluster: setup ## The same for dispatcher, workers and engines
 faults-cluster: setup ## The long campaign against the processes of a cluster
 	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/integration/test_cluster_faults.py \
 		tests/engines/test_cluster_engines.py tests/cluster/test_whole_cluster.py -rP --timeout 3600
+
+test-whole: setup ## The whole platform on a real control plane, its pods real processes (3 minutes)
+	ANALECT_FAULT_ROUNDS=long $(BIN)/python -m pytest tests/cluster/test_whole_cluster.py
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
