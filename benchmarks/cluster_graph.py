@@ -60,7 +60,8 @@ def graph(world: World) -> dict[str, dict[str, Any]]:
             worker = world.start("work", "graph")
             ingested(service, drafts(FIRST), BATCH)
             drained(world, service)
-            records = service._parts.load(ingested(service, drafts(RECORDS), BATCH))  # noqa: SLF001
+            parts = service._parts  # noqa: SLF001
+            records = parts.opener.open(parts.reads.get(ingested(service, drafts(RECORDS), BATCH)))
             _bare(driver, records, "Warm")
             before = _bare(driver, records, "Before")
             ours = drained(world, service)

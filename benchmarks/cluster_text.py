@@ -66,7 +66,8 @@ def text(world: World) -> dict[str, dict[str, Any]]:
     with searched(world) as server, AnalysisService.open(world.settings()) as service:
         _end_to_end(world, service, drafts(FIRST, seed=4), WORKERS)
         ids = ingested(service, drafts(RECORDS), BATCH)
-        records = service._parts.load(ids)  # noqa: SLF001  (what the worker opens)
+        parts = service._parts  # noqa: SLF001  (what the worker opens)
+        records = parts.opener.open(parts.reads.get(ids))
         _drained_by(world, service, WORKERS)
         _bare(server, records, "warm")
         for turn in range(TURNS):
