@@ -85,7 +85,7 @@ def main() -> None:
             # A claim that finds no volume is looked at, and complained of, again and again.
             plane.provide_volumes(stores + 400)
             plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "bench"}})
-            with operators(plane, Path(folder)) as fleet:
+            with operators(plane, Path(folder), "info") as fleet:
                 found = measured(plane, fleet, stores, said.idle)
         finally:
             plane.stop()

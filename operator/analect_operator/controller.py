@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ _MANAGED = {"labelSelector": f"app.kubernetes.io/managed-by={MANAGER}"}
 _NO_RELEASES = {"fieldSelector": "type!=helm.sh/release.v1"}
 _DISCOVER_SECONDS = 60.0
 _STOP_SECONDS = 3.0
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -62,7 +64,9 @@ class Controller:
     broken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     informers: list[Informer] = field(init=False, default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
-    _spaces: set[str] = field(init=False, default_factory=set)
+    _changed: defaultdict[str, set[str]] = field(
+        init=False, default_factory=lambda: defaultdict(set)
+    )
     _workers: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _owed: set[Ref] = field(init=False, default_factory=set)
 
@@ -319,16 +323,21 @@ class Controller:
 
     def _secret_changed(self, ref: Ref) -> None:
         # Many come at once when a list is read: the stores are gone through once for all of them.
-        if not self._spaces:
+        if not self._changed:
             asyncio.get_running_loop().call_soon(self._secrets_changed)
-        self._spaces.add(ref.namespace)
+        self._changed[ref.namespace].add(ref.name)
 
     def _secrets_changed(self) -> None:
-        for kind in (STORE, "Erasure"):
-            for ref in self.world.refs(kind):
-                if ref.namespace in self._spaces:
-                    self.queue.add(ref)
-        self._spaces.clear()
+        """Look again at those that use one of them: a namespace may hold a thousand stores, each
+        with Secrets of its own.
+        """
+        for ref in self.world.refs(STORE):
+            if self.stores.uses(ref, self._changed.get(ref.namespace, _NONE)):
+                self.queue.add(ref)
+        for ref in self.world.refs("Erasure"):
+            if self.works.uses(ref, self._changed.get(ref.namespace, _NONE)):
+                self.queue.add(ref)
+        self._changed.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A part that ends by itself is broken, and half an operator is worse than a new one."""

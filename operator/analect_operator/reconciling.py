@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,13 +47,15 @@ Body = dict[str, Any]
 @dataclass(slots=True)
 class Memory:
     """What is kept of a store between two looks: itself and what will be left of it, the hashes of its children and what they
-    were made from, what the dispatcher said, and how many workers the backlog asks for.
+    were made from, the names of the Secrets that its pods use, what the dispatcher said, and how many workers the backlog
+    asks for.
     """
 
     body: Body | None = None
     left: str = ""
     inputs: Any = None
     digests: Mapping[Ref, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
     engines: Mapping[str, EngineState] | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
     schema: str | None = None
@@ -135,6 +138,11 @@ class Reconciler:
             raise
         await self._report(body, site, found, memory, ready=hindrance)
 
+    def uses(self, store: Ref, secrets: AbstractSet[str]) -> bool:
+        """Whether the pods of a store, as it was last seen, use one of these Secrets."""
+        memory = self.memories.get(store)
+        return memory is not None and not memory.secrets.isdisjoint(secrets)
+
     def _site(self, body: Body, spec: StoreSpec, memory: Memory) -> Site:
         meta = body["metadata"]
         memory.workers = self._workers(meta, spec, memory)
@@ -148,6 +156,7 @@ class Reconciler:
             workers=memory.workers,
             writers_stopped=restoring(self.world, Ref.of(body), spec),
         )
+        memory.secrets = secret_names(site)
         return self._with_secrets(site)
 
     def _with_secrets(self, site: Site) -> Site:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,11 @@ class Works:
     default_image: str
     wall: Callable[[], int]
     later: Callable[[Ref, float], None]
+
+    def uses(self, ref: Ref, secrets: AbstractSet[str]) -> bool:
+        """Whether a work names one of these Secrets."""
+        named = (self.world.get(ref) or {}).get("spec", {}).get("subjectSecretRef")
+        return named is not None and named["name"] in secrets
 
     async def reconcile(self, ref: Ref) -> None:
         """Start the Job when it may run, and say what it said when it ended."""

@@ -94,6 +94,7 @@ class Operators:
 
     plane: Plane
     folder: Path
+    log_level: str = "debug"
     started: list[Running] = field(default_factory=list)
     lease: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
 
@@ -109,7 +110,7 @@ class Operators:
                     "KUBECONFIG": str(kubeconfig or self.plane.kubeconfig),
                     "ANALECT_OPERATOR_HOST": "127.0.0.1",
                     "ANALECT_OPERATOR_PORT": str(port),
-                    "ANALECT_OPERATOR_LOG_LEVEL": "debug",
+                    "ANALECT_OPERATOR_LOG_LEVEL": self.log_level,
                     "ANALECT_OPERATOR_POLL_SECONDS": "0",
                     # A leader of another test that was killed is not waited for.
                     "ANALECT_OPERATOR_LEASE": self.lease,
@@ -141,8 +142,9 @@ class Operators:
 
 
 @contextmanager
-def operators(plane: Plane, folder: Path) -> Iterator[Operators]:
-    made = Operators(plane, folder)
+def operators(plane: Plane, folder: Path, log_level: str = "debug") -> Iterator[Operators]:
+    """At ``debug`` a log tells of every write, which `Running.wrote` reads."""
+    made = Operators(plane, folder, log_level)
     try:
         yield made
     finally:
