@@ -81,7 +81,9 @@ def _server_inside(environ: Mapping[str, str]) -> str | None:
 
 
 class Api:
-    """One connection pool to the API server; credentials are read again every minute."""
+    """Connections to the API server, for calls and for watches; credentials are read again every
+    minute.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._may_write: Callable[[], float] = lambda: float(_SECONDS)
@@ -90,13 +92,34 @@ class Api:
         self._server = info.server.rstrip("/")
         self._headers = info.as_http_headers()
         self._read_at = asyncio.get_running_loop().time()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=_tls(info), limit=_CONNECTIONS),
-        )
+        self._tls = _tls(info)
+        self._session = self._connections(_CONNECTIONS)
+        # Each watch holds one as long as it lasts, and there are a score a namespace.
+        self._watching = self._connections(0)
+        self._left: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Let the connections go."""
+        for task in self._left:
+            task.cancel()
+        await asyncio.gather(*self._left, return_exceptions=True)
         await self._session.close()
+        await self._watching.close()
+
+    def _connections(self, most: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=most)
+        return aiohttp.ClientSession(connector=connector)
+
+    def _leave(self, session: aiohttp.ClientSession) -> None:
+        """Take new connections from now on: what cut one off has cut off those beside it, and each
+        would cost a call. Calls that are under way on them may end.
+        """
+        if session is not self._session:
+            return
+        self._session = self._connections(_CONNECTIONS)
+        task = asyncio.get_running_loop().create_task(_closed_later(session))
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
 
     async def get(self, ref: Ref, seconds: float = _SECONDS) -> Body | None:
         """The object, or None; ``seconds`` is how long that may take.
@@ -204,7 +227,7 @@ class Api:
         url = f"{self._server}{resource.path(namespace)}?{urlencode(asked)}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         try:
-            async with self._session.get(url, headers=self._fresh(), timeout=timeout) as answer:
+            async with self._watching.get(url, headers=self._fresh(), timeout=timeout) as answer:
                 if answer.status >= 400:
                     raise self._refused(answer, await answer.read())
                 rest = b""
@@ -242,8 +265,9 @@ class Api:
         url = f"{self._server}{path}" + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else msgspec.json.encode(body)
         headers = {**self._fresh(), "Content-Type": kind}
+        session = self._session
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
                 url,
                 data=data,
@@ -254,6 +278,8 @@ class Api:
                 if answer.status >= 400:
                     raise self._refused(answer, text)
         except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._leave(session)
             raise self._unreached(error) from error
         return text
 
@@ -283,6 +309,13 @@ class Api:
     def _unreached(self, error: BaseException) -> ApiError:
         self._metrics.refusals.labels("0").inc()
         return ApiError(0, "Unreachable", f"the API server does not answer: {type(error).__name__}")
+
+
+async def _closed_later(session: aiohttp.ClientSession) -> None:
+    try:
+        await asyncio.sleep(_SECONDS)
+    finally:
+        await session.close()
 
 
 def _read(text: bytes) -> Body:

@@ -1,4 +1,6 @@
-"""What dispatchers say of their stores: the state of the servers behind them, and the backlog."""
+"""What is asked of stores again and again: their dispatchers for the state of the servers behind them
+and the backlog, and pods that are not ready for the reason.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,20 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import ValidationError
 
+from analect_operator.ailing import complaints
+from analect_operator.api import Api
+from analect_operator.build import names
 from analect_operator.build.environment import backends
 from analect_operator.build.site import Site
 from analect_operator.build.workloads import processors
+from analect_operator.children import INSTANCE, Child
 from analect_operator.dispatchers import Dispatchers, Engine, Status
 from analect_operator.errors import ApiError
 from analect_operator.metrics import Metrics
 from analect_operator.pricing import Pricing, live
 from analect_operator.queue import WorkQueue
 from analect_operator.reconciling import Memory, Reconciler, paused
-from analect_operator.resources import Ref
+from analect_operator.resources import PODS, Ref
 from analect_operator.specs.store import StoreSpec
 from analect_operator.specs.workloads import BacklogAutoscaling
 from analect_operator.verdicts import EngineState
@@ -35,10 +41,9 @@ _ENGINES = {"search": ("search", "vectors")}
 
 @dataclass(slots=True)
 class Asker:
-    """Asks the dispatcher of every store in turn, every ``seconds``, while this replica leads;
-    ``leading`` returns when it does.
-    """
+    """Asks every ``seconds``, while this replica leads; ``leading`` returns when it does."""
 
+    api: Api
     dispatchers: Dispatchers
     pricing: Pricing
     world: World
@@ -48,6 +53,7 @@ class Asker:
     seconds: float
     leading: Callable[[], Awaitable[None]]
     _calm: dict[tuple[Ref, str], int] = field(default_factory=dict)
+    _heard: dict[Ref, frozenset[str]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -64,6 +70,7 @@ class Asker:
         try:
             spec = StoreSpec.model_validate(body["spec"])
             site = Site(ref.name, ref.namespace, body["metadata"]["uid"], spec, "")
+            await self._listen(ref, site, memory)
             if site.embedded or site.stopped:
                 return
             status = await self.dispatchers.status(site)
@@ -71,6 +78,23 @@ class Asker:
                 await self._learn(ref, site, memory, status, touch=not paused(body))
         except (ApiError, ValidationError) as error:
             log.debug("store not asked", store=ref.name, error=type(error).__name__)
+
+    async def _listen(self, ref: Ref, site: Site, memory: Memory) -> None:
+        """What pods say, where some are not ready, or not those that there are to be. What is said
+        once may be of a beginning: a volume that is not bound yet, a server that is not up.
+        """
+        heard: Mapping[str, str] = {}
+        if any(
+            _unfinished(kind, child)
+            for (_space, kind, _name), child in self.stores.children.of(site.uid)
+        ):
+            mine = f"app.kubernetes.io/name=analect,{INSTANCE}={names.label(ref.name)}"
+            heard = complaints(await self.api.items(PODS, ref.namespace, labelSelector=mine))
+        before, self._heard[ref] = self._heard.get(ref, frozenset()), frozenset(heard)
+        words = {component: said for component, said in heard.items() if component in before}
+        if words != memory.words:
+            memory.words = words
+            self.queue.add(ref)
 
     async def _learn(
         self, ref: Ref, site: Site, memory: Memory, status: Status, *, touch: bool
@@ -114,6 +138,14 @@ class Asker:
                 found[one.name], calm = now - 1, 0
             self._calm[ref, one.name] = calm
         return found
+
+
+def _unfinished(kind: str, child: Child) -> bool:
+    """Pods that are to come, or a Job that has not ended."""
+    facts = child.facts
+    if kind == "Job":
+        return facts.outcome is None
+    return facts.ready < facts.wanted or not facts.settled
 
 
 def wanted_workers(scaling: BacklogAutoscaling, entries: int) -> int:

@@ -13,6 +13,7 @@ from analect_operator.resources import Ref
 from analect_operator.specs.base import GROUP
 
 Uid = str
+INSTANCE = "app.kubernetes.io/instance"
 _BEGINS = frozenset({"NewReplicaSetCreated", "FoundNewReplicaSet", "ReplicaSetUpdated"})
 """Later it is NewReplicaSetAvailable, or ProgressDeadlineExceeded."""
 
@@ -41,7 +42,8 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Child:
     """A live object: its version, its hash in the fields that are ours, and its facts. ``maker``
-    is the CronJob that made a Job; ``sized`` says that the number of pods is ours.
+    is the CronJob that made a Job; ``sized`` says that the number of pods is ours; ``volume`` is
+    what a claim is bound to, ``instance`` the label by which one that nobody owns is known.
     """
 
     uid: Uid
@@ -53,6 +55,8 @@ class Child:
     facts: Facts
     maker: str | None = None
     sized: bool = False
+    volume: str | None = None
+    instance: str | None = None
 
 
 class Children:
@@ -152,6 +156,7 @@ def _child(item: dict[str, Any]) -> Child:
     owners: list[dict[str, Any]] = meta.get("ownerReferences", [])
     owner = next((one for one in owners if one["apiVersion"].startswith(GROUP)), None) or {}
     maker = next((one for one in owners if one["kind"] == "CronJob"), None) or {}
+    claim = item["kind"] == "PersistentVolumeClaim"
     return Child(
         uid=meta["uid"],
         version=int(meta["resourceVersion"]),
@@ -162,6 +167,8 @@ def _child(item: dict[str, Any]) -> Child:
         facts=_facts(item),
         maker=maker.get("name"),
         sized=item["kind"] == "Deployment" and sized(item),
+        volume=item["spec"].get("volumeName") if claim else None,
+        instance=meta.get("labels", {}).get(INSTANCE) if claim and not owner else None,
     )
 
 

@@ -22,6 +22,7 @@ from analect_operator.dispatchers import Dispatchers
 from analect_operator.errors import ApiError
 from analect_operator.informer import Informer
 from analect_operator.lease import Lease, NotLeading
+from analect_operator.losing import Losses
 from analect_operator.metrics import Metrics
 from analect_operator.policies import Policies
 from analect_operator.pricing import Pricing
@@ -104,6 +105,7 @@ class Controller:
             default_image=options.image,
             random_bytes=self.random_bytes,
             leads=lambda: self.lease.leads,
+            losses=Losses(self.api, self.children, self.secrets, self.queue.add),
             wall=self.wall,
         )
         self.policies = Policies(self.api, self.world, self.children, reporter, self.wall)
@@ -187,6 +189,7 @@ class Controller:
 
     async def _ask(self) -> None:
         asker = Asker(
+            api=self.api,
             dispatchers=self.dispatchers,
             pricing=self.pricing,
             world=self.world,
@@ -311,6 +314,9 @@ class Controller:
     def _child_changed(self, ref: Ref, child: Child) -> None:
         owner = self.children.owner_of(ref, child)
         found = self.world.by_uid(owner) if owner is not None else None
+        if child.instance is not None:
+            # What outlives its store has no owner.
+            found = self.world.labelled(ref.namespace, child.instance)
         if found is None:
             return
         self.queue.add(found)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from analect_operator.api import Api
 from analect_operator.applying import Applier, Plan
 from analect_operator.build.children import children as built
-from analect_operator.build.environment import backends, secret_names
+from analect_operator.build.environment import secret_names
 from analect_operator.build.site import Site
 from analect_operator.build.volumes import generated_secret
 from analect_operator.build.workloads import SERVING
@@ -22,6 +22,7 @@ from analect_operator.conditions import Verdict, no
 from analect_operator.errors import ApiError
 from analect_operator.fencing import Fencing, fencing
 from analect_operator.leaving import left_behind
+from analect_operator.losing import Losses, volumes
 from analect_operator.migrating import Decision, decide, failed_job
 from analect_operator.policies import governing, termination_message
 from analect_operator.pricing import Pricing, live
@@ -47,8 +48,8 @@ Body = dict[str, Any]
 @dataclass(slots=True)
 class Memory:
     """What is kept of a store between two looks: itself and what will be left of it, the hashes of its children and what they
-    were made from, the names of the Secrets that its pods use, what the dispatcher said, and how many workers the backlog
-    asks for.
+    were made from, the names of the Secrets that its pods use, what the dispatcher said, what pods that are not ready
+    said, and how many workers the backlog asks for.
     """
 
     body: Body | None = None
@@ -57,6 +58,7 @@ class Memory:
     digests: Mapping[Ref, str] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
     engines: Mapping[str, EngineState] | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
     workers: Mapping[str, int] = field(default_factory=dict)
     schema: str | None = None
 
@@ -94,6 +96,7 @@ class Reconciler:
     default_image: str
     random_bytes: Callable[[int], bytes]
     leads: Callable[[], bool]
+    losses: Losses
     wall: Callable[[], int]
     memories: dict[Ref, Memory] = field(default_factory=dict)
 
@@ -124,11 +127,12 @@ class Reconciler:
         fence = fencing(site, body.get("status", {}), body["metadata"]["generation"], self.children)
         site = replace(site, fenced=fence.held == spec.mode)
         found = Decided(decision, fence)
-        if paused(body):
-            await self._report(body, site, found, memory, paused=True)
+        lost = await self.losses.found(site, body.get("status", {}))
+        if paused(body) or lost is not None:
+            await self._report(body, site, found, memory, paused=paused(body), ready=lost)
             return
         try:
-            hindrance = await self._settle(body, site, found, memory)
+            await self._settle(body, site, found, memory)
         except ApiError as error:
             if error.code not in _PASSING and not error.leaving:
                 # Said where people look, for it will not go away by itself.
@@ -136,7 +140,7 @@ class Reconciler:
                 said = no("Ready", _word(error.reason), text)
                 await self._report(body, site, found, memory, ready=said)
             raise
-        await self._report(body, site, found, memory, ready=hindrance)
+        await self._report(body, site, found, memory)
 
     def uses(self, store: Ref, secrets: AbstractSet[str]) -> bool:
         """Whether the pods of a store, as it was last seen, use one of these Secrets."""
@@ -181,13 +185,9 @@ class Reconciler:
                 found[name] = count
         return {name: count for name, count in found.items() if name in scaled}
 
-    async def _settle(
-        self, body: Body, site: Site, decided: Decided, memory: Memory
-    ) -> Verdict | None:
-        """Make the children what they are to be; what forbids to touch them at all."""
+    async def _settle(self, body: Body, site: Site, decided: Decided, memory: Memory) -> None:
+        """Make the children what they are to be."""
         if self.secrets.keys(site.namespace, site.secret) is None:
-            if (lost := await self._lost(site)) is not None:
-                return lost
             await self._generate(site)
             # Pods are made with what is in it at once, not without it and then again.
             site = self._with_secrets(site)
@@ -211,7 +211,6 @@ class Reconciler:
         for job in (decided.migration.job, decided.fence.job):
             if job is not None:
                 await self.applier.ensure(job)
-        return None
 
     async def _explained(self, decision: Decision, asked: Site) -> Decision:
         """With the last words of a migration that failed."""
@@ -222,28 +221,6 @@ class Reconciler:
         said = await termination_message(self.api, asked.namespace, child.uid)
         verdict = replace(decision.verdict, message=f"{decision.verdict.message} {said}".strip())
         return replace(decision, verdict=verdict)
-
-    async def _lost(self, site: Site) -> Verdict | None:
-        """What to say where the Secret that was made for the store is gone, and what it opens is
-        there: with another one nothing could be read, and what is written would be sealed anew.
-        """
-        ring = self.children.get(Ref(site.namespace, "PersistentVolumeClaim", site.called("keys")))
-        if ring is None or ring.deleting or ring.owner not in {None, site.uid}:
-            return None
-        managed = any(one.managed is not None for one in backends(site).values())
-        if site.spec.keys.kek_secret_ref is not None and not managed:
-            return None
-        ref = Ref(site.namespace, "Secret", site.secret)
-        if (found := await self.api.get(ref)) is not None:
-            # The watch is late.
-            self.secrets.observe(found, gone=False)
-            return None
-        text = (
-            f"the secret {site.namespace}/{site.secret} is gone, and with it the keys and passwords "
-            "of what is in the volumes: put back the copy that you keep. Nothing is changed until "
-            "then; if nothing of the data is needed, delete the store and its volume claims"
-        )
-        return no("Ready", "SecretLost", text)
 
     async def _generate(self, site: Site) -> None:
         """Made once; one that is there stays as it is."""
@@ -266,7 +243,7 @@ class Reconciler:
         ready: Verdict | None = None,
     ) -> None:
         """Say what is so; ``ready`` takes the place of what the children would say."""
-        looked = Looked(site, self.children, self.secrets, memory.engines)
+        looked = Looked(site, self.children, self.secrets, memory.engines, memory.words)
         found = [_carried(one, body) for one in decided.verdicts(looked)]
         if ready is not None:
             found = [ready, *(one for one in found if one.type != "Ready")]
@@ -294,6 +271,7 @@ class Reconciler:
             "version": decided.migration.image,
             "migratedVersion": decided.migration.migrated,
             "heldMode": decided.held_mode,
+            "volumes": volumes(site, self.children, status.get("volumes", {})) or None,
             "schemaVersion": self.memories[Ref.of(body)].schema or status.get("schemaVersion"),
             "replicas": ingest.facts.wanted if ingest else 0,
             "selector": ",".join(f"{name}={value}" for name, value in selector.items()),

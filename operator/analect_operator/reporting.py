@@ -12,6 +12,7 @@ from analect_operator.conditions import Verdict, changes, merged
 from analect_operator.errors import ApiError
 from analect_operator.specs.base import GROUP, VERSION
 from analect_operator.times import rfc3339, rfc3339_micro
+from analect_operator.verdicts import STUCK
 from analect_operator.world import conditions
 
 log = structlog.get_logger(__name__)
@@ -100,9 +101,10 @@ class Reporter:
         await self._write_event(body, "Deleted", left, worrying=False)
 
     async def _event(self, body: dict[str, Any], condition: Any) -> None:
-        worrying = condition["status"] == "False" and condition["reason"] not in _EXPECTED
+        reason = condition["reason"]
+        worrying = reason == STUCK or (condition["status"] == "False" and reason not in _EXPECTED)
         note = f"{condition['type']}={condition['status']}: {condition['message']}"
-        await self._write_event(body, condition["reason"], note, worrying=worrying)
+        await self._write_event(body, reason, note, worrying=worrying)
 
     async def _write_event(
         self, body: dict[str, Any], reason: str, note: str, *, worrying: bool

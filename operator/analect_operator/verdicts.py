@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analect_operator.build import environment as env
 from analect_operator.build.embedded import COMPONENT as EMBEDDED
@@ -22,6 +22,9 @@ _TITLES = {
     "graph": "GraphReady",
 }
 
+FAILING = "PodsFail"
+STUCK = "RolloutStuck"
+"""Nothing is missed yet, and what was changed does not come about."""
 _INDEXES = ("text", "vectors", "graph")
 
 
@@ -35,12 +38,13 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What verdicts are made of."""
+    """What verdicts are made of. ``words`` say, by component, why its pods are not ready."""
 
     site: Site
     children: Children
     secrets: Secrets
     engines: Mapping[str, EngineState] | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def child(self, kind: str, part: str) -> Child | None:
         """A child of the store by kind and part."""
@@ -50,6 +54,8 @@ class Looked:
 def verdicts(looked: Looked, migrations: Verdict, fenced: Verdict | None = None) -> list[Verdict]:
     """All conditions, `Ready` first. ``fenced``: what is wrong with the mode of the database."""
     ingest = fenced or _ingest(looked)
+    if migrations.reason == "Running" and (said := looked.words.get("migrate")) is not None:
+        migrations = no(migrations.type, FAILING, f"{migrations.message}; {said}")
     found = [migrations, *_backends(looked), ingest, _workers(looked), _backups(looked)]
     return [_ready(looked.site, found), *found, _paused(paused=False)]
 
@@ -110,7 +116,12 @@ def _backends(looked: Looked) -> Iterator[Verdict]:
             text = f"{site.called(part)} rests while spec.mode is Stopped; a Restore wakes it, too"
             yield no(title, "Stopped", text)
         elif given[part].managed is not None and not _up(looked.child("StatefulSet", part)):
-            yield no(title, "Starting", f"waits for the pod of {site.called(part)}")
+            text, said = f"waits for the pod of {site.called(part)}", looked.words.get(part)
+            yield (
+                no(title, "Starting", text)
+                if said is None
+                else no(title, FAILING, f"{text}: {said}")
+            )
         elif part not in (looked.engines or {}) and given[part].managed is not None:
             yield yes(title, "PodReady", f"the pod of {site.called(part)} is ready")
         elif looked.engines is None or part not in looked.engines:
@@ -159,7 +170,7 @@ def _workers(looked: Looked) -> Verdict:
     bad = [one for one in found if not one.true]
     if bad:
         return no(title, bad[0].reason, "; ".join(one.message for one in bad))
-    return yes(title, "Available")
+    return next((one for one in found if one.reason == STUCK), yes(title, "Available"))
 
 
 def _indexed(site: Site) -> set[str]:
@@ -178,13 +189,18 @@ def _of_deployment(looked: Looked, title: str, part: str) -> Verdict:
     facts = child.facts
     if facts.message:
         return no(title, "Refused", f"pods of {name} cannot be made: {facts.message}")
+    said = looked.words.get(part)
     if facts.ready < facts.wanted:
         text = f"{name}: {facts.ready} of {facts.wanted} pods are ready"
+        if said is not None:
+            return no(title, FAILING, f"{text}; {said}")
         if facts.ready:
             # Pods of the version before may serve meanwhile.
             return no(title, "Progressing", text)
         text += f"; if it stays so, see `kubectl -n {looked.site.namespace} logs deploy/{name}`"
         return no(title, "Starting" if facts.starting else "Unavailable", text)
+    if said is not None and not facts.settled:
+        return yes(title, STUCK, f"{name}: pods of before serve, for new ones do not begin: {said}")
     return yes(title, "Available")
 
 
@@ -219,7 +235,8 @@ def _ready(site: Site, found: list[Verdict]) -> Verdict:
         if one.status == "False" and one.type != "BackupsHealthy" and one.reason != "ReadOnly"
     ]
     if not bad:
-        return yes("Ready", "AllAvailable")
+        stuck = "; ".join(one.message for one in found if one.reason == STUCK)
+        return yes("Ready", STUCK if stuck else "AllAvailable", stuck)
     # What nobody but a person can mend is said first: a migration waits for the Secret, too.
     first = next((one for one in bad if one.reason == "SecretMissing"), bad[0])
     return no("Ready", first.reason, f"{first.type}=False: {first.message}")

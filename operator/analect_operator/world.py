@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from analect_operator.build import names
 from analect_operator.build.site import Cluster
 from analect_operator.resources import Ref
 
@@ -60,6 +61,7 @@ class World:
         self.cluster = cluster
         self._bodies: dict[Ref, Body] = {}
         self._by_uid: dict[str, Ref] = {}
+        self._labelled: dict[tuple[str, str], Ref] = {}
         self._referring: defaultdict[Ref, set[Ref]] = defaultdict(set)
 
     def observe(self, body: Body, *, gone: bool) -> bool:
@@ -71,6 +73,8 @@ class World:
                 return False
             del self._bodies[ref]
             self._by_uid.pop(before["metadata"]["uid"], None)
+            if ref.kind == STORE:
+                self._labelled.pop((ref.namespace, names.label(ref.name)), None)
             if (store := store_of(before)) is not None:
                 self._referring[store].discard(ref)
             return True
@@ -79,6 +83,8 @@ class World:
         body["metadata"].pop("managedFields", None)
         self._bodies[ref] = body
         self._by_uid[body["metadata"]["uid"]] = ref
+        if ref.kind == STORE:
+            self._labelled[ref.namespace, names.label(ref.name)] = ref
         if (store := store_of(body)) is not None:
             self._referring[store].add(ref)
         return True
@@ -90,6 +96,10 @@ class World:
     def by_uid(self, uid: str) -> Ref | None:
         """The resource of this uid."""
         return self._by_uid.get(uid)
+
+    def labelled(self, namespace: str, instance: str) -> Ref | None:
+        """The store that is called so in the labels of its parts."""
+        return self._labelled.get((namespace, instance))
 
     def refs(self, kind: str) -> list[Ref]:
         """All of a kind."""

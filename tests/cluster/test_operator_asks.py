@@ -180,6 +180,38 @@ def test_engines_in_words_and_workers_by_the_backlog(
     assert set(dispatcher.keys) == {base64.b64decode(secret["data"]["api-key"]).decode()}
 
 
+def test_pods_that_do_not_begin_say_why(fleet: Operators, plane: Plane, namespace: str) -> None:
+    fleet.ready(poll_seconds="0.2")
+    place = Place(plane, namespace)
+    place.store("demo", EXTERNAL | {"image": "analect:absent"})
+    failing = place.says("demo", "MigrationsApplied", "False", "PodsFail")
+    assert "the image analect:absent cannot be pulled" in failing["message"]
+    assert failing["message"] in place.says("demo", "Ready", "False", "PodsFail")["message"]
+    place.change("demo", {"image": "analect:1.0.0"})
+    place.ready("demo")
+    # What serves goes on: it is told all the same that the change does not come about.
+    place.change("demo", {"podTemplate": {"nodeSelector": {"kubernetes.io/os": "none"}}})
+    stuck = place.says("demo", "IngestAvailable", "True", "RolloutStuck")
+    assert "demo-ingest: pods of before serve" in stuck["message"]
+    assert "finds no node: 0/1 nodes are available" in stuck["message"]
+    assert "of before serve" in place.says("demo", "Ready", "True", "RolloutStuck")["message"]
+    place.change("demo", {"podTemplate": {"nodeSelector": None}})
+    place.says("demo", "Ready", "True", "AllAvailable")
+    place.store("tiny", {"image": "analect:crash", "embedded": {}})
+    last_words = "ended: analect: ANALECT_KEYS__KEK_VALUE is not base64"
+    wait_for(
+        lambda: place.condition("tiny", "IngestAvailable").get("message", "").endswith(last_words),
+        what="the last words of the pod",
+    )
+    told = {
+        (one["regarding"]["name"], one["reason"], one["type"])
+        for one in plane.api.items(place.path("events"))
+        if one.get("reportingController") == "analect.dev/operator"
+    }
+    assert {("demo", "PodsFail", "Warning"), ("demo", "RolloutStuck", "Warning")} <= told
+    assert ("tiny", "PodsFail", "Warning") in told
+
+
 PRICE = "controller.kubernetes.io/pod-deletion-cost"
 
 

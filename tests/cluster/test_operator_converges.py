@@ -362,13 +362,59 @@ def test_a_secret_that_opens_data_is_not_made_anew(place: Place) -> None:
     place.store("demo", {"image": "analect:1.0.0", "embedded": {}})
     place.says("demo", "Ready", "False", "SecretLost")
     assert not place.names("deployments")
+    place.plane.api.delete(place.path("analysisstores", "demo"))
     for name in ("demo-keys", "demo-data"):
-        place.plane.api.merge(
-            place.path("persistentvolumeclaims", name), {"metadata": {"finalizers": None}}
-        )
         place.plane.api.delete(place.path("persistentvolumeclaims", name))
-    place.change("demo", {"query": {"replicas": 1}})
+    wait_for(lambda: not place.names("persistentvolumeclaims"), what="the volumes are let go")
+    place.store("demo", {"image": "analect:1.0.0", "embedded": {}})
     place.ready("demo")
+
+
+@pytest.mark.parametrize("part", ["keys", "data"])
+def test_a_volume_that_holds_data_is_not_made_anew(place: Place, part: str) -> None:
+    """As the runbook has it: keep the volume, let the pods go, bind the claim again."""
+    api, name = place.plane.api, f"demo-{part}"
+    claim, pods = (
+        place.path("persistentvolumeclaims", name),
+        place.path("deployments", "demo-embedded"),
+    )
+    place.store("demo", {"image": "analect:1.0.0", "embedded": {}})
+    place.ready("demo")
+    volume = (api.get(claim) or {})["spec"]["volumeName"]
+    assert (place.get("analysisstores", "demo") or {})["status"]["volumes"][part] == volume
+    api.delete(claim)
+    leaving = place.says("demo", "Ready", "False", "VolumeLeaving")
+    assert f"`kubectl patch pv {volume} " in leaving["message"]
+    place.change("demo", {"embedded": {"resources": {"cpu": "2"}}})
+    generation = (place.get("analysisstores", "demo") or {})["metadata"]["generation"]
+    wait_for(
+        lambda: place.condition("demo", "Ready")["observedGeneration"] == generation,
+        what="a look at the store",
+    )
+    assert (api.get(pods) or {})["metadata"]["generation"] == 1, "a new pod would let it go"
+    api.delete(pods)
+    lost = place.says("demo", "Ready", "False", "VolumeLost")
+    assert f"its volume {volume} held" in lost["message"]
+    assert events(place, "VolumeLost")[0]["type"] == "Warning"
+    assert name not in place.names("persistentvolumeclaims")
+    assert not place.names("deployments")
+    api.call(
+        "PATCH",
+        f"/api/v1/persistentvolumes/{volume}",
+        [{"op": "remove", "path": "/spec/claimRef"}],
+        "application/json-patch+json",
+    )
+    mode = "ReadWriteOnce"
+    size = {"requests": {"storage": "1Gi" if part == "keys" else "10Gi"}}
+    body = {"accessModes": [mode], "resources": size, "volumeName": volume}
+    labels = {
+        "app.kubernetes.io/managed-by": "analect-operator",
+        "app.kubernetes.io/instance": "demo",
+    }
+    made = {"metadata": {"name": name, "labels": labels}, "spec": body}
+    api.call("POST", place.path("persistentvolumeclaims"), made)
+    place.ready("demo")
+    assert (api.get(claim) or {})["spec"]["volumeName"] == volume
 
 
 def test_deletion_keeps_data_unless_told(place: Place) -> None:

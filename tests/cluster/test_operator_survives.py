@@ -17,9 +17,10 @@ import pytest
 import yaml
 
 from analect_operator.api import Api
+from analect_operator.errors import ApiError
 from analect_operator.informer import Informer
 from analect_operator.metrics import Metrics
-from analect_operator.resources import BY_KIND
+from analect_operator.resources import BY_KIND, Ref
 from tests.cluster.conftest import ROOT
 from tests.cluster.operators import Operators, Place, operators
 from tests.cluster.plane import Plane, Refused, read_yaml, wait_for
@@ -396,3 +397,45 @@ def test_a_watch_that_hears_nothing_at_all(
         asyncio.run(scenario(between))
     gc.collect()  # what was left open complains now, and not in another test
     assert names == ["heard", "missed"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_connections_that_went_dead_cost_one_call(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And not one each: a leader whose every call takes three seconds leads no more."""
+
+    async def scenario(between: Silencer) -> None:
+        api = Api(Metrics())
+        lease = Ref("default", "Lease", "nobody")
+        try:
+            await asyncio.gather(*(api.get(lease) for _ in range(6)))
+            assert between.hush(older=0) > 1
+            with pytest.raises(ApiError, match="TimeoutError"):
+                await api.get(lease, 0.3)
+            assert await api.get(lease) is None
+        finally:
+            await api.close()
+
+    with Silencer(urlsplit(plane.server).port or 0) as between:
+        monkeypatch.setenv("KUBECONFIG", str(through(between, plane, tmp_path)))
+        asyncio.run(scenario(between))
+        gc.collect()
+
+
+def test_a_list_of_namespaces_is_watched(fleet: Operators, place: Place, plane: Plane) -> None:
+    """A score of watches each, which hold a connection each, and calls find theirs beside them."""
+    others = [Place(plane, f"{place.name}-{tail}") for tail in "bcd"]
+    for other in others:
+        plane.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": other.name}})
+    spaces = [place.name, *(other.name for other in others[:-1])]
+    running = fleet.ready(namespaces=",".join(spaces), namespace="default")
+    for one in (place, *others):
+        one.store("demo", {"image": "analect:1.0.0", "embedded": {}})
+    for one in (place, *others[:-1]):
+        one.ready("demo")
+    assert running.wrote(others[-1].name) == []
+    assert running.metric("analect_operator_api_refusals_total", code="0") == 0
+    for other in others:
+        plane.api.delete(f"/api/v1/namespaces/{other.name}")

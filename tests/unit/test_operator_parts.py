@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analect_operator import settings
+from analect_operator.ailing import complaints
 from analect_operator.build import names
 from analect_operator.children import Children
 from analect_operator.conditions import Verdict, merged, no, yes
@@ -261,6 +262,72 @@ def test_an_event_tells_nothing_that_another_one_does() -> None:
     assert told(yes("SearchReady", "Answers"), search) == ["SearchReady", "SearchReady"]
     assert told(unready, no("GraphReady", "NotReady", "away"), first=True) == ["Ready"]
     assert told(yes("Accepted", "Governs"), first=True) == []
+
+
+def pod(name: str, component: str, made: str, **status: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/component": component}
+    meta = {"name": name, "namespace": "team", "labels": labels, "creationTimestamp": made}
+    return {"metadata": meta, "status": status}
+
+
+def container(**state: Any) -> dict[str, Any]:
+    return {"containerStatuses": [{"image": "analect:1", "ready": False, **state}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ({}, None),
+        (container(state={"waiting": {"reason": "ContainerCreating"}}), None),
+        (container(state={"running": {}}), None),
+        (container(ready=True, lastState={"terminated": {"message": "long ago"}}), None),
+        (
+            container(state={"waiting": {"reason": "ErrImagePull", "message": "rpc error"}}),
+            "the image analect:1 cannot be pulled; `kubectl -n team describe pod a` says why",
+        ),
+        (
+            container(
+                state={"waiting": {"reason": "CreateContainerConfigError", "message": "no key b"}}
+            ),
+            "pod a: CreateContainerConfigError: no key b",
+        ),
+        (
+            container(state={"running": {}}, lastState={"terminated": {"message": "log\nwhy\n"}}),
+            "pod a ended: why",
+        ),
+        (
+            container(state={"terminated": {"exitCode": 1, "message": "\n"}}),
+            "pod a ended: with exit code 1, without a word",
+        ),
+        (
+            container(lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+            "pod a ended: it used more memory than its limit (OOMKilled); give it more",
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]},
+            "pod a finds no node: 0/1 nodes",
+        ),
+        ({"phase": "Failed"} | container(state={"terminated": {"message": "a Job's"}}), None),
+    ],
+)
+def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], says: str | None) -> None:
+    found = complaints([pod("a", "ingest", "2026-01-01T00:00:00Z", **status)])
+    assert found == ({} if says is None else {"ingest": says})
+
+
+def test_the_newest_pod_that_complains_is_quoted() -> None:
+    def ended(words: str) -> dict[str, Any]:
+        return container(state={"terminated": {"message": words}})
+
+    going = pod("d", "query", "2026-01-04T00:00:00Z", **ended("goes"))
+    going["metadata"]["deletionTimestamp"] = "2026-01-04T00:00:00Z"
+    pods = [
+        pod("a", "query", "2026-01-01T00:00:00Z", **ended("old")),
+        pod("b", "query", "2026-01-02T00:00:00Z", **ended("new")),
+        pod("c", "query", "2026-01-03T00:00:00Z"),
+        going,
+    ]
+    assert complaints(pods) == {"query": "pod b ended: new"}
 
 
 def test_an_answer_that_comes_late_does_not_hide_what_happened_since() -> None:

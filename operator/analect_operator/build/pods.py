@@ -47,6 +47,8 @@ def template(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
+        # The last line of a process that cannot begin says why.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     } | sized(resources)
     if serves:
         container |= _probed()
@@ -61,7 +63,6 @@ def template(
     } | placed(site, component)
     if job:
         spec["restartPolicy"] = "Never"
-        container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     annotations = {
         **(_scraped() if serves and site.spec.monitoring.scrape_annotations else {}),
         **common.annotations,

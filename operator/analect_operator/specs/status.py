@@ -73,6 +73,12 @@ class StoreStatus(Spec):
         default=None, description="Mode that the database holds: it refuses writes but in Active."
     )
     schema_version: Short | None = Field(default=None, description="Schema of the database.")
+    volumes: dict[Annotated[str, Field(max_length=63)], Short] = Field(
+        default={},
+        max_length=8,
+        description="Volumes that hold what nothing can be made again from: of the key ring "
+        "(`keys`), of an embedded store (`data`). Nothing is changed while the claim of one is gone.",
+    )
     replicas: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Pods of ingest."
     )
