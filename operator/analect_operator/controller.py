@@ -45,7 +45,9 @@ _NONE: frozenset[str] = frozenset()
 
 @dataclass(slots=True)
 class Controller:
-    """Everything of one running operator. ``wall`` gives microseconds since 1970."""
+    """Everything of one running operator. ``wall`` gives microseconds since 1970; ``synced`` says
+    whether all is known that decisions stand on.
+    """
 
     api: Api
     options: OperatorOptions
@@ -63,6 +65,7 @@ class Controller:
     policies: Policies = field(init=False)
     works: Works = field(init=False)
     broken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    synced: bool = field(init=False, default=False)
     informers: list[Informer] = field(init=False, default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _changed: defaultdict[str, set[str]] = field(
@@ -121,11 +124,6 @@ class Controller:
             later=self.queue.add,
         )
 
-    @property
-    def synced(self) -> bool:
-        """Whether all is known that decisions stand on."""
-        return bool(self.informers) and all(one.synced.is_set() for one in self.informers)
-
     async def start(self) -> None:
         """Begin to watch and to work; returns at once."""
         self._spawn(self.lease.run())
@@ -171,6 +169,7 @@ class Controller:
         for informer in self.informers:
             await informer.synced.wait()
         log.info("synced", kinds=len(self.informers))
+        self.synced = True
         if self.options.poll_seconds:
             self._spawn(self._ask())
         self._workers = [self._spawn(self._work()) for _ in range(self.options.workers)]
