@@ -27,7 +27,7 @@ import structlog
 from sqlalchemy import Connection, Engine, select
 
 from analect.lifecycle.backup.files import files_out
-from analect.lifecycle.backup.format import compacted
+from analect.lifecycle.backup.format import SHA256, RowHash, compacted
 from analect.lifecycle.backup.job import BackupJob
 from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.backup.loading import Loader
@@ -190,7 +190,7 @@ def engine_alone(bench: Bench, plain: int, elsewhere: str) -> None:
             batches = [(table, *compacted(part)) for part in rows]
     laps = [time.perf_counter()]
     with write_transaction(target) as connection:
-        loader = Loader(connection, b"")
+        loader = Loader(connection, RowHash(SHA256, b""))
         with loader.without_indexes():
             if is_postgres(target):
                 driver: Any = connection.connection.dbapi_connection

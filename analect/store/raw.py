@@ -103,7 +103,7 @@ def read_rows(
     question = f"SELECT {_asked(connection, table)} FROM {table.name}"
     question += f" WHERE {where}" if where else ""
     question += f" ORDER BY {order}" if order else ""
-    yield from _streamed(connection, table, question)
+    return _streamed(connection, table, question)
 
 
 def _streamed(

@@ -11,6 +11,7 @@ import pytest
 from analect.lifecycle.backup import restore as restoring
 from analect.lifecycle.backup.beside import Beside, beside
 from analect.lifecycle.backup.deciding import Selection
+from analect.lifecycle.backup.format import SHA256
 from analect.lifecycle.backup.read import LinkReader
 from analect.lifecycle.places.opening import open_place
 from analect.model.errors import Corrupt, StoreUnavailable
@@ -94,7 +95,7 @@ def test_nothing_is_restored_without_it(backed, elsewhere, helped):
 
 def test_it_is_ready_by_itself(backed, elsewhere, monkeypatch):
     backed.write()
-    with beside(backed.catalog.place, backed.catalog.keys.hashing) as helper:
+    with beside(backed.catalog.place, backed.catalog.keys.row_hash(SHA256)) as helper:
         assert helper.summed([]) == (0, f"{0:032x}")  # so it has begun
         monkeypatch.undo()
         assert helper.ready()

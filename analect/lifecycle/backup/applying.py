@@ -14,7 +14,7 @@ from analect.lifecycle.backup.beside import Beside
 from analect.lifecycle.backup.deciding import OF_RECORDS, Decider
 from analect.lifecycle.backup.erased import Erased
 from analect.lifecycle.backup.filed import FiledRecords
-from analect.lifecycle.backup.format import ADDED, Row, Tally, compacted, pack_row, widened
+from analect.lifecycle.backup.format import ADDED, Row, RowHash, Tally, compacted, pack_row, widened
 from analect.lifecycle.backup.loading import Loader
 from analect.lifecycle.backup.manifest import (
     Catalog,
@@ -47,6 +47,7 @@ class Applying:
     connection: Connection
     catalog: Catalog
     decider: Decider
+    hashing: RowHash
     progress: Progress
     checkpoint: Checkpoint
     beside: Beside | None = None
@@ -58,7 +59,7 @@ class Applying:
     _total: int = 0
 
     def __post_init__(self) -> None:
-        self.loader = Loader(self.connection, self.catalog.keys.hashing)
+        self.loader = Loader(self.connection, self.hashing)
 
     def chain(
         self, chain: Sequence[Manifest], filed: FiledRecords | None, held: Sequence[HeldFile]
@@ -182,7 +183,7 @@ class Applying:
         raise Corrupt(f"the database gives back other rows of {name} than it took")
 
     def _summed(self, rows: Iterable[Row]) -> tuple[int, str]:
-        tally = Tally(self.catalog.keys.hashing)
+        tally = Tally(self.hashing)
         tally.add(map(pack_row, rows))
         return tally.sum
 

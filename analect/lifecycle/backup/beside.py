@@ -27,7 +27,7 @@ from analect.lifecycle.backup.channel import (
     Channel,
     shared_memory,
 )
-from analect.lifecycle.backup.format import Part, Row
+from analect.lifecycle.backup.format import Part, Row, RowHash
 from analect.lifecycle.backup.read import Reading
 from analect.lifecycle.places.place import Place
 from analect.model.errors import StoreUnavailable
@@ -52,9 +52,9 @@ class Beside:
         self._speaks = select.poll()
         self._speaks.register(cast("IO[bytes]", process.stdout), select.POLLIN)
 
-    def begin(self, place: Place, key: bytes) -> None:
-        """Tell it the place of the backups, and the key of their hashes."""
-        self._send(BEGIN, pickle.dumps((place, key)))
+    def begin(self, place: Place, hashing: RowHash) -> None:
+        """Tell it the place of the backups, and how their rows are hashed."""
+        self._send(BEGIN, pickle.dumps((place, hashing)))
 
     def ready(self) -> bool:
         """Whether it is there by now, which takes it a while."""
@@ -126,9 +126,9 @@ def _list() -> bytearray:
 
 
 @contextmanager
-def beside(place: Place, key: bytes) -> Iterator[Beside]:
-    """Start that process, for the backups in a place and the key of their hashes; it is gone when the
-    block ends.
+def beside(place: Place, hashing: RowHash) -> Iterator[Beside]:
+    """Start that process, for the backups in a place and the way their rows are hashed; it is gone
+    when the block ends.
 
     Raises:
         StoreUnavailable: the system gives no process.
@@ -138,7 +138,7 @@ def beside(place: Place, key: bytes) -> Iterator[Beside]:
         with _started(memory) as process:
             try:
                 helper = Beside(process, memory)
-                helper.begin(place, key)
+                helper.begin(place, hashing)
                 yield helper
             finally:
                 process.kill()

@@ -18,6 +18,7 @@ import msgspec
 from analect.lifecycle.backup.channel import END, ERROR, PART, READ, READY, ROWS, SUM, Channel
 from analect.lifecycle.backup.format import (
     Part,
+    RowHash,
     Tally,
     cipher_of,
     compacted,
@@ -37,7 +38,7 @@ class Helper:
     """Does what it is told, one thing after another."""
 
     place: Place
-    key: bytes
+    hashing: RowHash
     channel: Channel
 
     def run(self) -> None:
@@ -67,7 +68,7 @@ class Helper:
 
     def _sum(self, told: tuple[int, memoryview] | None) -> None:
         """The sum of the hashes of rows, these and those that follow."""
-        tally = Tally(self.key)
+        tally = Tally(self.hashing)
         while told is not None and told[0] == ROWS:
             tally.add(_decode_rows(told[1]))
             told = self.channel.receive()
@@ -84,9 +85,9 @@ def main() -> None:
     channel = Channel(source, answers, int(sys.argv[1]), first=False)
     try:
         if (begin := channel.receive()) is not None:
-            place, key = pickle.loads(begin[1])  # noqa: S301  (of the process that started this one)
+            place, hashing = pickle.loads(begin[1])  # noqa: S301  (of the process that started this one)
             channel.send(READY)
-            Helper(place, key, channel).run()
+            Helper(place, hashing, channel).run()
     except BrokenPipeError:
         sys.exit(1)  # nobody waits for an answer any more
 

@@ -77,7 +77,15 @@ class BackupJob:
         if manifest.schema != schema_version(self.engine):
             return None
         files = self.catalog.files(head.backup)
-        return Base(head.backup, digest, head.position, files, manifest.hashes, manifest.schema)
+        return Base(
+            head.backup,
+            digest,
+            head.position,
+            manifest.format,
+            files,
+            manifest.hashes,
+            manifest.schema,
+        )
 
     def _write(self, kind: str, base: Base | None) -> Manifest:
         link = new_id(self.clock(), self.random_bytes)

@@ -14,7 +14,7 @@ import msgspec
 import tink
 from tink import secret_key_access, streaming_aead
 
-from analect.lifecycle.backup.format import cipher_of
+from analect.lifecycle.backup.format import RowHash, cipher_of
 from analect.model.errors import Corrupt
 from analect.model.ids import RandomBytes
 from analect.privacy.kek import LocalKek
@@ -23,14 +23,18 @@ T = TypeVar("T")
 
 
 class BackupKeys:
-    """Those of one store. ``hashing`` is the key of the hashes of rows."""
+    """Those of one store."""
 
     def __init__(self, pseudonym_key: bytes, random_bytes: RandomBytes) -> None:
         self._wrapping = LocalKek(
             "the key ring's backup key", [_derived(pseudonym_key, b"keyset")], random_bytes
         )
         self._signing = _derived(pseudonym_key, b"manifest")
-        self.hashing = _derived(pseudonym_key, b"rows")
+        self._hashing = _derived(pseudonym_key, b"rows")
+
+    def row_hash(self, name: str) -> RowHash:
+        """How rows are hashed by the function of this name."""
+        return RowHash(name, self._hashing)
 
     def fresh(self, backup: str) -> tuple[streaming_aead.StreamingAead, bytes]:
         """A cipher for one backup, and its wrapped keyset."""
@@ -65,7 +69,7 @@ class BackupKeys:
 
     def digest(self, signed: bytes) -> str:
         """What a later link says of the one it goes on from."""
-        return hashlib.blake2b(signed, digest_size=16, key=self.hashing).hexdigest()
+        return hashlib.blake2b(signed, digest_size=16, key=self._hashing).hexdigest()
 
     def verified(self, name: str, signed: bytes, type_: type[T]) -> T:
         """What :meth:`sign` signed under this name.

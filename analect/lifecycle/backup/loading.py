@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from analect.lifecycle.backup.format import Row, Tally, pack_row, widened
+from analect.lifecycle.backup.format import Row, RowHash, Tally, pack_row, widened
 from analect.lifecycle.backup.manifest import TableContent
 from analect.lifecycle.backup.write import DERIVED, settled, tables_of
 from analect.model.errors import ConfigurationError, Conflict
@@ -56,16 +56,16 @@ Summed = Callable[[Iterable[Row]], tuple[int, str]]
 
 @dataclass(slots=True)
 class Loader:
-    """The tables of one database, and what each should hold; ``key`` is that of its hashes."""
+    """The tables of one database, and what each should hold, by ``hashing``."""
 
     connection: Connection
-    key: bytes
+    hashing: RowHash
     tables: dict[str, RawTable] = field(init=False)
     tallies: dict[str, Tally] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tables = {table.name: table for table in tables_of(self.connection)}
-        self.tallies = {name: Tally(self.key) for name in self.tables}
+        self.tallies = {name: Tally(self.hashing) for name in self.tables}
 
     @property
     def rows(self) -> int:
@@ -107,7 +107,7 @@ class Loader:
         table = self._table(content)
         if content.whole and self.tallies[table.name].rows:
             self._clear(table.name)
-            self.tallies[table.name] = Tally(self.key)
+            self.tallies[table.name] = Tally(self.hashing)
         if content.columns == table.columns:
             self.tallies[table.name].add_summed(content.rows, int(content.hash, 16))
 

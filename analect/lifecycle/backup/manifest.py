@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
-from analect.lifecycle.backup.format import open_object
+from analect.lifecycle.backup.format import BLAKE2B, SHA256, open_object
 from analect.lifecycle.backup.keys import BackupKeys
 from analect.lifecycle.places.place import Place
 from analect.model.errors import Conflict, Corrupt, NotFound
@@ -27,7 +27,11 @@ segments of its log speak of files.
 """
 CHANGES = "changes"
 """The one object of a link that is no full backup; those of a full one are its tables."""
-FORMAT = 2
+FORMAT = 3
+"""Of chains that begin now; an increment has that of the link it goes on from, for the hashes of
+a chain are summed."""
+HASHED_BY = {2: BLAKE2B, 3: SHA256}
+"""The formats that are read, and what each has its rows hashed by: all that they differ in."""
 
 Checkpoint = Callable[[str], None]
 """Called at every named point of a job, for tests that end the process there."""
@@ -98,6 +102,11 @@ class Manifest:
     format: int = FORMAT
     files: tuple[HeldFile, ...] | None = None
     same: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hashed_by(self) -> str:
+        """The function."""
+        return HASHED_BY[self.format]
 
     @property
     def hashes(self) -> Mapping[str, str]:
@@ -218,7 +227,7 @@ class Catalog:
                 f"there is no finished backup {link} of this store in this place"
             ) from error
         found = self.keys.verified(path, data, Manifest)
-        if (found.id, found.store) != (link, self.store) or found.format != FORMAT:
+        if (found.id, found.store) != (link, self.store) or found.format not in HASHED_BY:
             raise Corrupt(f"the manifest of {link} is of another backup or format")
         return found, self.keys.digest(data)
 

@@ -77,7 +77,8 @@ class LinkReader:
             Corrupt: an object is missing, cut, changed, swapped, or has other rows than it had.
         """
         counts = _Counts(self)
-        tallies = [Tally(self._catalog.keys.hashing) for _ in self.manifest.tables]
+        how = self._catalog.keys.row_hash(self.manifest.hashed_by)
+        tallies = [Tally(how) for _ in self.manifest.tables]
         for one in self.manifest.objects:
             for number, done, packed in self._object(one.name):
                 counts.add(number, done, len(packed))

@@ -15,6 +15,7 @@ from analect.lifecycle.backup.deciding import Decider, Selection
 from analect.lifecycle.backup.erased import Erased
 from analect.lifecycle.backup.filed import FiledRecords
 from analect.lifecycle.backup.files import FilesIn
+from analect.lifecycle.backup.format import RowHash
 from analect.lifecycle.backup.manifest import (
     Catalog,
     Checkpoint,
@@ -104,7 +105,8 @@ def restore(
     schema = chain[-1].schema
     wanted = selection or Selection()
     wanted.check([table.name for table in chain[0].tables])
-    with _helped(engine, catalog, chain) as helper:
+    hashing = catalog.keys.row_hash(chain[-1].hashed_by)
+    with _helped(engine, catalog, chain, hashing) as helper:
         _prepare(engine, schema, catalog.store, replace=replace)
         held = told_files(chain)
         parts = [
@@ -117,7 +119,7 @@ def restore(
         again = [one for one in erased if one.id not in _final(catalog, chain)]
         with write_transaction(engine) as connection, lowered(connection):
             decider = Decider(shards, wanted, again, without)
-            load = Applying(connection, catalog, decider, progress, checkpoint, helper)
+            load = Applying(connection, catalog, decider, hashing, progress, checkpoint, helper)
             if replace:
                 clear(connection)
                 load.loader.empty()
@@ -148,14 +150,14 @@ def restore(
 
 
 def _helped(
-    engine: Engine, catalog: Catalog, chain: Sequence[Manifest]
+    engine: Engine, catalog: Catalog, chain: Sequence[Manifest], hashing: RowHash
 ) -> AbstractContextManager[Beside | None]:
     """A process that helps, where there are so many rows that it is worth its start. Postgres is one
     already: with a third the two cores that were there had more to do, and it took as long.
     """
     if is_postgres(engine) or sum(one.rows for one in chain) < HELPED:
         return nullcontext()
-    return beside(catalog.place, catalog.keys.hashing)
+    return beside(catalog.place, hashing)
 
 
 def _ensure_months(engine: Engine, chain: Sequence[Manifest], parts: Sequence[HeldFile]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from analect.lifecycle.backup.job import BackupJob
-from analect.lifecycle.backup.manifest import LOG, MANIFEST, HeldFile
+from analect.lifecycle.backup.manifest import FORMAT, LOG, MANIFEST, HeldFile
 from analect.lifecycle.backup.write import SEGMENT, Base, snapshot, write_link
 from analect.model.errors import Conflict
 from analect.store.changes import Changes, Head, position
@@ -24,6 +24,7 @@ class Shipper:
     job: BackupJob
     _known: Head | None = None
     _digest: str = ""
+    _format: int = FORMAT
     _hashes: Mapping[str, str] = field(default_factory=dict)
     _files: tuple[HeldFile, ...] | None = None
 
@@ -47,7 +48,7 @@ class Shipper:
             link,
             kind=SEGMENT,
             clock=self.job.clock,
-            base=Base(head.last, self._digest, head.last_position, self._files, self._hashes),
+            base=self._base(head),
             files=self.job.files,
             checkpoint=self.job.checkpoint,
         )
@@ -67,6 +68,11 @@ class Shipper:
         if written.manifest.files is not None:
             self._files = written.manifest.files
         return True
+
+    def _base(self, head: Head) -> Base:
+        return Base(
+            head.last, self._digest, head.last_position, self._format, self._files, self._hashes
+        )
 
     def _head(self) -> Head:
         found = Changes(self.job.engine).heads().get(self.job.catalog.place.address)
@@ -93,7 +99,7 @@ class Shipper:
             head = self._head()
         self._clear(f"{head.backup}/{LOG}/{head.number + 1:010d}")
         last, self._digest = catalog.signed(head.last)
-        self._hashes = last.hashes
+        self._hashes, self._format = last.hashes, last.format
         self._files = catalog.files(head.last)
         self._known = head
         return head
