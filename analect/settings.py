@@ -158,6 +158,7 @@ class Search(_Group):
     password_file: Path | None = None
     ca_file: Path | None = None
     prefix: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "analect"
+    answer_seconds: Seconds = 5.0
     timeout_seconds: Seconds = 10.0
     connections: Positive = 10
     shards: Positive = 1
@@ -293,6 +294,7 @@ class Graph(_Group):
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "analect"
     pool_size: Positive = 16
     connect_seconds: Seconds = 5.0
+    answer_seconds: Seconds = 5.0
     timeout_seconds: Seconds = 30.0
 
     def credentials(self) -> tuple[str, str] | None:

@@ -12,6 +12,9 @@ from analect.model.errors import ConfigurationError, Corrupt, EngineMisconfigure
 
 log = structlog.get_logger(__name__)
 
+CANNOT_BE_USED = "index cannot be used"
+"""What the log says; whoever asks is told by an error."""
+
 
 class IndexHealth:
     """Remembers damage until it is mended. Thread-safe.
@@ -78,4 +81,4 @@ class IndexHealth:
             known = name in self._problems
             self._problems[name] = problem
         if not known:
-            log.warning("index cannot be used", index=name, code=code)
+            log.warning(CANNOT_BE_USED, index=name, code=code)

@@ -6,7 +6,9 @@
     │   ├── Overloaded          admission refused; retry after ``retry_after`` seconds
     │   ├── DeadlineExceeded    the request's time ran out
     │   └── EngineUnavailable   an index or embedding engine does not answer
-    │       └── EngineMisconfigured  it answers, and refuses a setting of ours; ``field`` names it
+    │       ├── EngineMisconfigured  it answers, and refuses a setting of ours; ``field`` names it
+    │       ├── EngineReadOnly       it answers, and takes no writes: its disk may be full
+    │       └── EngineBusy           it answers, and takes nothing more just now
     └── TerminalError           a retry will not help
         ├── InvalidInput        a record, document or setting is wrong; ``field`` names the place
         │   └── InvalidQuery    so is a question: a filter, a cursor, a search expression
@@ -84,6 +86,18 @@ class EngineMisconfigured(EngineUnavailable):
     """An engine answers and refuses what a setting says: what waits goes on once that is mended."""
 
     code = "engine_misconfigured"
+
+
+class EngineReadOnly(EngineUnavailable):
+    """An engine takes no writes, for its disk is full or somebody said so: what waits goes on then."""
+
+    code = "engine_read_only"
+
+
+class EngineBusy(EngineUnavailable):
+    """An engine takes nothing more just now."""
+
+    code = "engine_busy"
 
 
 class TerminalError(AnalectError):

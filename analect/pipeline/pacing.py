@@ -4,8 +4,11 @@ away come back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
+
+from analect.index.protocols import ItemFailure
+from analect.store.outbox import NOBODYS_FAULT
 
 FREE = 0.3
 """Share of the time that batches may be on their way in before the indexers rest at all."""
@@ -82,3 +85,9 @@ class Away:
     def left(self) -> float:
         """Seconds until it should be tried again."""
         return max(0.0, self._until - self._clock()) if self._until else 0.0
+
+
+def took_none(failures: Sequence[ItemFailure], records: int) -> bool:
+    """Whether an engine that answers refused each of so many records, for no reason of theirs."""
+    codes = {failure.code for failure in failures}
+    return 0 < records == len(failures) and codes <= NOBODYS_FAULT

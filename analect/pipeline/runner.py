@@ -28,7 +28,7 @@ from analect.model.ids import Clock, RecordId
 from analect.model.query import Annotation
 from analect.model.record import Record
 from analect.pipeline.ahead import in_step
-from analect.pipeline.pacing import Away, Rate
+from analect.pipeline.pacing import Away, Rate, took_none
 from analect.pipeline.processor import Outcome, Processor, lanes_of, put_back
 from analect.settings import Limits
 from analect.store.outbox import Entry, Outbox
@@ -254,7 +254,10 @@ class Runner:
         except Exception as error:
             self._heed(name, error)
             return _Tried(error=error, seconds=perf_counter() - started)
-        self._away[name].answered()
+        if took_none(outcome.failures, len(records)):
+            self._away[name].failed()
+        else:
+            self._away[name].answered()
         return _Tried(outcome, seconds=perf_counter() - started)
 
     def _settled(self, name: str, entries: Sequence[Entry], tried: _Tried) -> int:

@@ -64,7 +64,8 @@ class Finder:
 
     def search(self, request: SearchRequest) -> SearchPage:
         """One page. Query and filter are already pseudonymised. While the text index is away, a
-        text search looks through the newest records instead, and says that it is degraded.
+        text search looks through the newest records instead, and says that it is degraded; a
+        hybrid one does so when neither words nor meaning can be asked for.
 
         Raises:
             InvalidQuery: the mode, the expression or the cursor is wrong, or the index is off.
@@ -74,18 +75,17 @@ class Finder:
             raise InvalidQuery(f"mode must be one of {', '.join(MODES)}", field="mode")
         if not request.query.strip():
             raise InvalidQuery("q is empty: give words to search for", field="q")
-        if request.mode == "text":
-            try:
-                ranked, following = self._text_page(request)
-            except EngineUnavailable as error:
-                if request.cursor is not None:
-                    raise  # a page goes on from a place that only the index knows
-                return self._among_recent(request, error)
-            return SearchPage(self._hits(request, ranked), following)
-        ranked, following, reason = self._ranked_page(request)
+        ask = self._text_page if request.mode == "text" else self._ranked_page
+        try:
+            ranked, following, reason = ask(request)
+        except EngineUnavailable as error:
+            # Meaning is in no record, and a page goes on from a place that only the index knows.
+            if request.mode == "semantic" or request.cursor is not None:
+                raise
+            return self._among_recent(request, error)
         return SearchPage(self._hits(request, ranked), following, reason is not None, reason)
 
-    def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None]:
+    def _text_page(self, request: SearchRequest) -> tuple[list[_Ranked], str | None, None]:
         index = self._indexes.text
         if index is None:
             raise InvalidQuery("the text index is switched off (setting index.text)", field="mode")
@@ -107,7 +107,7 @@ class Finder:
             _Ranked(hit.id, hit.score, {"text.bm25": hit.score, "text.rank": float(rank + n)})
             for n, hit in enumerate(page, 1)
         ]
-        return ranked, following
+        return ranked, following, None
 
     def _among_recent(self, request: SearchRequest, down: EngineUnavailable) -> SearchPage:
         """The newest first, without scores and without a next page."""
@@ -169,7 +169,7 @@ class Finder:
             try:
                 lists[name] = ask(request, limit)
             except EngineUnavailable as error:
-                down = error
+                down = down or error
         if down is not None and not lists:
             raise down
         parts: dict[RecordId, dict[str, float]] = {}

@@ -17,13 +17,13 @@ from analect.lifecycle.backup.shipping import Shipping
 from analect.model.errors import AnalectError
 from analect.model.ids import Clock, Micros, to_datetime
 from analect.model.query import PageRequest, RecordFilter
-from analect.service.patience import Patience
 from analect.settings import Settings
 from analect.store.estimates import count_keys, count_records
 from analect.store.migrate import schema_version
 from analect.store.outbox import Depth
 from analect.store.store import Store
 from analect.store.tier_files import TierFiles
+from analect.telemetry.patience import Patience
 from analect.telemetry.store import Backlog, StoreState
 
 PATIENCE_SECONDS = 2.0

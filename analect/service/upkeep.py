@@ -11,10 +11,11 @@ import structlog
 from analect.index.catalog import Indexes
 from analect.index.protocols import Index, Resumable
 from analect.lifecycle.tiers.reads import TieredReads
-from analect.model.errors import AnalectError
+from analect.model.errors import AnalectError, EngineUnavailable
 from analect.model.ids import Clock, RecordId
 from analect.model.query import MAX_LIMIT, RecordFilter
 from analect.model.record import Record
+from analect.pipeline.pacing import took_none
 from analect.store.feed import Feed
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,7 @@ class Upkeep:
 
         Raises:
             InvalidInput: no such index.
+            EngineUnavailable: the engine takes nothing; the old index goes on answering.
         """
         index = self._indexes.named(name)
         began = self._feed.head()
@@ -83,6 +85,11 @@ class Upkeep:
             for ids in _batches(self._all_ids(reached)):
                 records = [r for r in self._load(ids) if r.payload_state != "erased"]
                 failures = self._indexes.fill(name, fresh, records)
+                if took_none(failures, len(records)):
+                    raise EngineUnavailable(
+                        f"the {name} index takes nothing ({failures[0].code}), and the one there "
+                        f"was goes on answering: `analect rebuild {name}` goes on from here"
+                    )
                 # What a fresh index refuses goes through the outbox, to be retried or quarantined.
                 self._requeue([failure.id for failure in failures], [name])
                 if isinstance(fresh, Resumable):

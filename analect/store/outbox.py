@@ -16,7 +16,13 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, literal, or_, select, update
 
-from analect.model.errors import EngineMisconfigured, EngineUnavailable, StoreUnavailable
+from analect.model.errors import (
+    EngineBusy,
+    EngineMisconfigured,
+    EngineReadOnly,
+    EngineUnavailable,
+    StoreUnavailable,
+)
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.engine import is_postgres, read_transaction, write_transaction
 from analect.store.pauses import awake
@@ -43,8 +49,15 @@ _PER_QUESTION = 500
 _PER_ENTRY = 500
 """Records of one entry made by :meth:`Outbox.requeue`."""
 
-_NOBODYS_FAULT = frozenset(
-    {StoreUnavailable.code, EngineUnavailable.code, EngineMisconfigured.code}
+NOBODYS_FAULT = frozenset(
+    error.code
+    for error in (
+        StoreUnavailable,
+        EngineUnavailable,
+        EngineMisconfigured,
+        EngineReadOnly,
+        EngineBusy,
+    )
 )
 """A record is never given up because something was away."""
 
@@ -400,7 +413,7 @@ class Outbox:
         attempts = entry.attempts + 1
         ids = failed or entry.ids
         follow: list[dict[str, Any]] = []
-        patient = code in _NOBODYS_FAULT and len(ids) == 1
+        patient = code in NOBODYS_FAULT and len(ids) == 1
         if transient and (patient or attempts < self._retry.attempts):
             follow.append(_again(entry, ids, attempts, now + self._wait(attempts, code), code))
         elif not transient and failed:
@@ -427,7 +440,7 @@ class Outbox:
             connection.execute(insert(outbox), follow)
 
     def _wait(self, attempts: int, code: str) -> Micros:
-        longest = self._retry.away if code in _NOBODYS_FAULT else self._retry.longest
+        longest = self._retry.away if code in NOBODYS_FAULT else self._retry.longest
         full = min(self._retry.first << min(attempts - 1, 40), max(longest, self._retry.first))
         return int(full * (0.5 + 0.5 * self._jitter()))
 

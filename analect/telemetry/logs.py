@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
@@ -51,6 +51,7 @@ def configure_logging(
     format: Literal["json", "console"] = "json",
     *,
     stream: TextIO | BufferedLines | None = None,
+    without: Collection[str] = (),
 ) -> None:
     """Set up structlog, and send the standard library's warnings the same way.
 
@@ -58,6 +59,7 @@ def configure_logging(
         level: the least that is logged.
         format: ``json`` for machines, ``console`` for people.
         stream: where to; standard error unless told.
+        without: events that whoever asked is told of in another way.
     """
     out = cast("TextIO", stream) if stream is not None else sys.stderr
     shared: list[structlog.typing.Processor] = [
@@ -65,6 +67,7 @@ def configure_logging(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _retries(debug=level.upper() == "DEBUG"),
+        _leaving_out(frozenset(without)),
         without_tracebacks_of_values,
         redact,
     ]
@@ -109,6 +112,17 @@ def _retries(*, debug: bool) -> structlog.typing.Processor:
         return {**said, "event": "tried again", "error": event["caused_by"].partition("(")[0]}
 
     return shortened
+
+
+def _leaving_out(events: frozenset[str]) -> structlog.typing.Processor:
+    def kept(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if event.get("event") in events:
+            raise structlog.DropEvent
+        return event
+
+    return kept
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

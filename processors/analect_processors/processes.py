@@ -17,12 +17,12 @@ import structlog
 from analect.model.errors import AnalectError, NotFound
 from analect.pipeline.workers import spare_the_collector
 from analect.service import AnalysisService
-from analect.service.patience import Patience
 from analect.settings import Settings
 from analect.store.handover import Handover
 from analect.store.leader import Leadership
 from analect.telemetry.buffered import BufferedLines
 from analect.telemetry.logs import configure_logging
+from analect.telemetry.patience import Patience
 from analect_processors.dispatcher import Dispatcher, DispatcherOptions
 from analect_processors.pool import supervise, taking
 from analect_processors.probe import Probe, listening

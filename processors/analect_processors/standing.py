@@ -7,8 +7,8 @@ from typing import Any
 
 from analect.model.errors import AnalectError, EngineUnavailable
 from analect.service import AnalysisService
-from analect.service.patience import Patience
 from analect.settings import Settings
+from analect.telemetry.patience import Patience
 from analect_processors.queues import JobQueues, connect
 
 KINDS = {"text": "search", "vectors": "vectors", "graph": "graph"}

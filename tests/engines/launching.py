@@ -79,5 +79,13 @@ class Launched:
         self._process.kill()
         self._process.wait(_STOP_SECONDS)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it takes connections, and says nothing until it is thawed."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
     def _tail(self) -> str:
         return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-30:])

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from analect.index.breaker import Breaker
+from analect.index.neo4j import Neo4jGraphIndex
 from analect.model.errors import EngineUnavailable
 from analect.model.query import PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
 from analect.settings import Settings
-from tests.engines.graphs import ask, fresh_settings, orphans
+from analect.telemetry.engines import EngineMetrics
+from analect.testing.graph import record, record_id
+from tests.engines.graphs import ask, fresh_settings, orphans, wall_clock
 from tests.integration.sending_again import what_is_sent_again_stays_found
 
 PATIENCE = 60.0
@@ -174,6 +180,44 @@ def test_what_a_sleeping_worker_brings_after_an_erasure_does_not_come_back(servi
     assert (report.truth, report.indexed, report.orphaned) == (1, 1, 0)
     assert [id_ for id_, _ in index.entries()] == [kept]
     assert wait_until(lambda: service.erasures()[0].state == "final", PATIENCE)
+
+
+def resting_long(neo4j, **changes):
+    """A graph whose breaker stays open once it is, and the server beneath it."""
+    breaker = Breaker("neo4j", EngineMetrics(CollectorRegistry()), rest_seconds=600.0)
+    return Neo4jGraphIndex(fresh_settings(neo4j, **changes), breaker, wall_clock)
+
+
+@pytest.mark.faults
+def test_who_asks_a_server_that_hangs_is_told_so_and_nobody_waits_again(neo4j, monkeypatch):
+    monkeypatch.setattr("analect.index.neo4j.server._GRACE_SECONDS", 0.1)
+    with closing(resting_long(neo4j, answer_seconds=PATIENCE)) as index:
+        index.upsert([record(1, thread_id="t")])
+        assert index.related(record_id(1), 1, 10).nodes
+        threads = threading.active_count()
+        hurried = index._server._settings.model_copy(update={"answer_seconds": 0.1})
+        monkeypatch.setattr(index._server, "_settings", hurried)
+        neo4j.freeze()
+        try:
+            with pytest.raises(EngineUnavailable, match="said nothing within"):
+                index.related(record_id(1), 1, 10)
+            with pytest.raises(EngineUnavailable, match="asked again"):
+                index.top_tags(1)
+        finally:
+            neo4j.thaw()
+        assert wait_until(lambda: threading.active_count() <= threads, PATIENCE)
+
+
+def test_a_question_that_takes_too_long_is_given_up_and_holds_nobody_else_up(neo4j, monkeypatch):
+    monkeypatch.setattr("analect.index.neo4j.server._GRACE_SECONDS", PATIENCE)
+    with closing(resting_long(neo4j, answer_seconds=0.2)) as index:
+
+        def long(transaction):
+            transaction.run("UNWIND range(1, 1000000000000) AS n RETURN count(n)").consume()
+
+        with pytest.raises(EngineUnavailable, match="answer_seconds"):
+            index._server.answer(long)
+        assert index._server._breaker.state == "closed"
 
 
 def test_what_is_deleted_and_sent_again_is_related(settings):

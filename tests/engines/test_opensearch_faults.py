@@ -156,6 +156,62 @@ def test_the_breaker_gives_it_a_rest_and_says_so(place, proxy):
     assert 'analect_engine_failures_total{engine="opensearch"} 3.0' in shown
 
 
+@pytest.fixture
+def resting_long(place, proxy):
+    """An index whose breaker stays open once it is, and that breaker."""
+    settings = place.model_copy(update={"url": proxy.url})
+    breaker = Breaker("opensearch", EngineMetrics(CollectorRegistry()), rest_seconds=600.0)
+    with closing(OpenSearchTextIndex(OpenSearch(settings, breaker), wall_clock)) as index:
+        index.upsert([document(0, "word zero")])
+        index.count()
+        yield index, breaker
+
+
+def test_a_search_for_which_it_says_nothing_is_the_last_one_that_waits(
+    resting_long, proxy, monkeypatch
+):
+    index, breaker = resting_long
+    monkeypatch.setattr("analect.index.opensearch.engine._GRACE_SECONDS", -4.9)
+    proxy.plan = lambda request: Delay(4.0) if "_search" in request.path else None
+    with pytest.raises(EngineUnavailable, match="does not answer in time"):
+        numbers(index)
+    assert breaker.state == "open"
+    proxy.seen.clear()
+    with pytest.raises(EngineUnavailable, match="asked again"):
+        numbers(index)
+    assert proxy.seen == []
+
+
+def test_what_is_written_may_take_longer_than_what_somebody_waits_for(
+    resting_long, proxy, monkeypatch
+):
+    index, breaker = resting_long
+    monkeypatch.setattr("analect.index.opensearch.engine._GRACE_SECONDS", -4.9)
+    proxy.plan = of_bulk(Delay(0.5))
+    assert index.upsert([document(1, "word")]) == []
+    assert breaker.state == "closed"
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_is_no_failure(resting_long, place):
+    index, breaker = resting_long
+    engine = index._family.engine
+    name = f"/{place.prefix}-slow"
+    lines = b"".join(b'{"index":{}}\n{"n":%d}\n' % n for n in range(10))
+    engine.request("POST", f"{name}/_bulk", body=lines, refresh="true")
+    slowly = "double x = 0; for (int i = 0; i < 900000; i++) { x += Math.sin(i) } return 1.0"
+    scored = {"query": {"match_all": {}}, "script": {"source": slowly}}
+    body = {"query": {"script_score": scored}}
+    with pytest.raises(EngineUnavailable, match=r"search\.answer_seconds"):
+        engine.request(
+            "POST",
+            f"{name}/_search",
+            body=body,
+            allow_partial_search_results="false",
+            cancel_after_time_interval="10ms",
+        )
+    assert breaker.state == "closed"
+
+
 def test_tls_and_password(place, tmp_path):
     authority, *pair = certificate(tmp_path)
     secret = tmp_path / "password"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from analect.index.protocols import ItemFailure
 from analect.model.errors import EngineUnavailable
@@ -13,6 +14,7 @@ from analect.model.record import Draft
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
 from analect.settings import Settings
+from analect.store.tables import outbox
 from tests.engines.search import connect, wall_clock
 
 WAIT = 60
@@ -67,10 +69,12 @@ def test_it_is_killed_while_records_flow(service, opensearch):
         opensearch.kill()
         had = len(stored)
         assert wait_until(lambda: len(stored) > had + 200, WAIT)  # ingest goes on
-        found = service.search(SearchRequest("quince"))
-        assert found.degraded
-        assert len(found.items) == 20
-        assert found.items[0].highlights[0].startswith("<em>quince</em>")
+        for mode in ("text", "hybrid"):
+            found = service.search(SearchRequest("quince", mode=mode))
+            assert found.degraded
+            assert "newest" in found.reason
+            assert len(found.items) == 20
+            assert found.items[0].highlights[0].startswith("<em>quince</em>")
         none = service.search(SearchRequest("quince", filter=RecordFilter(tags=("absent",))))
         assert none.degraded
         assert none.items == ()
@@ -91,6 +95,60 @@ def test_it_is_killed_while_records_flow(service, opensearch):
     hybrid = service.search(SearchRequest(f"number{had}", mode="hybrid"))
     assert not hybrid.degraded
     assert hybrid.items[0].record.input == f"quince number{had}"
+
+
+@pytest.fixture
+def read_only(place):
+    """Do with the indices of words what OpenSearch does when its disk is full, or undo it."""
+
+    def switch(full):
+        block = {"index.blocks.read_only_allow_delete": full}
+        engine.request("PUT", f"/{place.prefix}-text-*/_settings", body=block)
+
+    engine = connect(place)
+    yield switch
+    switch(None)
+    engine.close()
+
+
+def test_a_disk_that_is_full_for_long_costs_no_record(settings, read_only):
+    impatient = settings.processing.model_copy(update={"max_attempts": 2, "backoff_seconds": 0.01})
+
+    def tried(service):
+        with service.store.engine.connect() as connection:
+            return connection.execute(select(func.max(outbox.c.attempts))).scalar_one() or 0
+
+    changed = settings.model_copy(update={"processing": impatient})
+    with AnalysisService.open(changed) as service:
+        service.start()
+        service.ingest([Draft(input="quince before")])
+        settle(service)
+        read_only(True)
+        service.ingest([Draft(input="quince meanwhile")])
+        assert wait_until(lambda: tried(service) > 2, WAIT)
+        shown = service.status()
+        assert shown["processors"]["text"]["code"] == "engine_read_only"
+        assert shown["quarantine"] == []
+        assert service.search(SearchRequest("before")).items
+        read_only(None)
+        settle(service)
+        assert service.status()["quarantine"] == []
+        assert wait_until(lambda: clean(service, "text"), WAIT)
+
+
+def test_a_rebuild_does_not_put_half_an_index_in_the_place_of_a_whole_one(
+    service, read_only, monkeypatch
+):
+    monkeypatch.setattr("analect.service.upkeep.BATCH", 2)
+    service.ingest([Draft(input=f"quince {n}") for n in range(5)])
+    settle(service)
+    with pytest.raises(EngineUnavailable, match="goes on from here"):
+        service.rebuild("text", lambda *_: read_only(True))
+    assert len(service.search(SearchRequest("quince")).items) == 5
+    assert clean(service, "text")
+    read_only(None)
+    assert service.rebuild("text") == 5
+    assert clean(service, "text")
 
 
 def test_what_is_erased_while_it_is_on_its_way_does_not_come_back(service, monkeypatch):
@@ -186,6 +244,18 @@ def test_an_index_of_somebody_else_under_the_alias_is_told(service, place, monke
     engine.request("DELETE", f"/{stranger}")
     assert not service.search(SearchRequest("quince")).degraded
     assert service.status()["indexes"]["text"]["state"] == "ok"
+    engine.close()
+
+
+def test_what_somebody_else_wrote_there_is_not_counted(service, place):
+    service.ingest([Draft(input="quince")])
+    settle(service)
+    engine = connect(place)
+    for kind in ("text", "vectors"):
+        (name,) = engine.request("GET", f"/{place.prefix}-{kind}/_alias")
+        engine.request("PUT", f"/{name}/_doc/odd", body={"note": "by hand"}, refresh="true")
+        assert service.status()["indexes"][kind]["records"] == 1
+        assert clean(service, kind)
     engine.close()
 
 

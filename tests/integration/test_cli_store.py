@@ -210,6 +210,23 @@ def test_finding_meaning_and_relations(place):
     assert "thread" in place.run("related", first["id"]).stdout
 
 
+def test_an_index_that_cannot_be_used_is_told_once(tmp_path):
+    alone = Place(tmp_path)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"input": "a word"}\n')
+    alone.run("import", lines)
+    alone.run("process")
+    for path in (alone.home / "index").glob("vectors*"):
+        path.write_bytes(b"not what it was")
+    asked = alone.command("search", "word", "--mode", "semantic")
+    done = subprocess.run(
+        asked, env=alone.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    (said,) = done.stderr.splitlines()
+    assert said.endswith("analect rebuild vectors")
+
+
 def test_the_status_counts(place):
     found = place.json("status")
     assert found["store"]["records"] == 4

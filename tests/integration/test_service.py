@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
-from analect.model.errors import Conflict, InvalidInput, InvalidQuery, NotFound
+from analect.model.errors import (
+    Conflict,
+    EngineUnavailable,
+    InvalidInput,
+    InvalidQuery,
+    NotFound,
+)
 from analect.model.ids import EARLIEST, new_id
 from analect.model.query import Annotation, PageRequest, RecordFilter, SearchRequest
 from analect.model.record import Draft
@@ -385,3 +392,28 @@ def test_a_hybrid_search_answers_from_what_is_left(settings: Settings) -> None:
         assert page.degraded
         assert [hit.highlights for hit in page.items] == [("a sloe is a small <em>plum</em>",)]
         assert second.search(SearchRequest("pear", mode="text")).items == ()
+
+
+def test_a_hybrid_search_with_neither_index_looks_through_the_newest_records(
+    settings: Settings,
+) -> None:
+    with AnalysisService.open(settings) as first:
+        first.start()
+        stored(first, *(Draft(input=f"a sloe is a small plum {n}") for n in range(3)))
+        request = SearchRequest("sloe", mode="hybrid", limit=1)
+        behind = first.search(request).next
+    for path in (settings.home / "index").iterdir():
+        path.write_bytes(b"not what it was")
+    with AnalysisService.open(settings) as second:  # nothing runs that would mend it
+        page = second.search(replace(request, limit=2))
+        assert page.degraded
+        assert page.reason is not None
+        assert "the text index cannot be used" in page.reason
+        assert "newest" in page.reason
+        assert len(page.items) == 2
+        for hit in page.items:
+            assert hit.highlights[0].startswith("a <em>sloe</em> is a small plum")
+        with pytest.raises(EngineUnavailable):  # of its second page only the indexes know
+            second.search(replace(request, cursor=behind))
+        with pytest.raises(EngineUnavailable):
+            second.search(SearchRequest("sloe", mode="semantic"))

@@ -8,7 +8,7 @@ import pytest
 
 from analect.service import AnalysisService
 from analect.service.finding import wait_until
-from analect.service.patience import Patience
+from analect.telemetry.patience import Patience
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from analect.service.patience import Patience
+from analect.telemetry.patience import Patience
 
 
 def test_answers_come_by_name():

@@ -38,6 +38,15 @@ def test_one_json_object_a_line_with_the_request_id(lines):
     assert line["at"].endswith("Z")
 
 
+def test_what_is_told_in_another_way_is_left_out(lines):
+    stream = io.StringIO()
+    configure_logging("info", "json", stream=stream, without=("told",))
+    structlog.get_logger("x").warning("told")
+    structlog.get_logger("x").warning("kept")
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["event"] == "kept"
+
+
 def test_names_that_hold_content_are_hidden_and_long_texts_cut(lines):
     structlog.get_logger("x").info(
         "oops", input=PLANTED, query=PLANTED, token=PLANTED, note="n" * 10_000

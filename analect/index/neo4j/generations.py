@@ -109,7 +109,13 @@ class Neo4jGenerations:
 
     def ask(self, work: Callable[[Transaction, str], T]) -> T:
         """``work(transaction, graph)`` on the generation that answers, all of it on the same."""
+        return self._server.read(self._on_one(work))
 
+    def answer(self, work: Callable[[Transaction, str], T]) -> T:
+        """:meth:`ask` for somebody who waits."""
+        return self._server.answer(self._on_one(work))
+
+    def _on_one(self, work: Callable[[Transaction, str], T]) -> Callable[[Transaction], T]:
         def attempt(transaction: Transaction) -> T:
             before = self._state(transaction).current
             try:
@@ -118,7 +124,7 @@ class Neo4jGenerations:
                 if self._state(transaction).current != before:
                     raise Again("the graph was replaced just now")
 
-        return self._server.read(attempt)
+        return attempt
 
     def write(
         self,
@@ -253,6 +259,10 @@ class OneGeneration:
     def ask(self, work: Callable[[Transaction, str], T]) -> T:
         """On the one there is."""
         return self._server.read(lambda transaction: work(transaction, self._graph))
+
+    def answer(self, work: Callable[[Transaction, str], T]) -> T:
+        """On the one there is, for somebody who waits."""
+        return self._server.answer(lambda transaction: work(transaction, self._graph))
 
     def write(
         self,

@@ -178,4 +178,4 @@ class Neo4jGraphIndex(Filled):
         self._graphs.write(forget, tidy)
 
     def _ask(self, work: Callable[[Neo4jReader], T]) -> T:
-        return self._graphs.ask(lambda transaction, graph: work(Neo4jReader(transaction, graph)))
+        return self._graphs.answer(lambda transaction, graph: work(Neo4jReader(transaction, graph)))

@@ -15,11 +15,12 @@ from neo4j import Driver, GraphDatabase, Transaction
 from neo4j.exceptions import AuthError, ConstraintError, DriverError, Neo4jError
 from neo4j.exceptions import ConfigurationError as DriverConfigurationError
 
-from analect.index.breaker import Breaker
+from analect.index.breaker import Breaker, Silent, TooLong
 from analect.index.neo4j import schema
 from analect.index.trust import authority, untrusted
 from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
 from analect.settings import Graph
+from analect.telemetry.patience import Patience
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ _ATTEMPTS = 12
 _OLDEST = (5, 23)
 """The first version whose Cypher has everything that is used here."""
 _GONE = "Neo.ClientError.Statement.EntityNotFound"
+_TOO_LONG = "Neo.ClientError.Transaction.TransactionTimedOut"
+"""The beginning of two codes."""
+_GRACE_SECONDS = 3.0
+"""The server looks every two seconds for what has taken too long: until then it is not silent."""
 
 
 class Again(EngineUnavailable):
@@ -45,13 +50,6 @@ class Neo4jServer:
         self._breaker = breaker
         self._driver = _driver(settings)
         self._bookmarks = GraphDatabase.bookmark_manager()
-        self._again = stamina.RetryingCaller(
-            attempts=_ATTEMPTS,
-            timeout=settings.timeout_seconds,
-            wait_initial=0.02,
-            wait_max=1.0,
-            wait_jitter=0.1,
-        ).on(Again)
         self._prepared = False
         self._preparing = Lock()
 
@@ -62,7 +60,28 @@ class Neo4jServer:
             EngineUnavailable: the server does not answer, or refuses this user.
             ConfigurationError: the server is too old.
         """
-        return self._run(work, neo4j.READ_ACCESS)
+        with self._breaker.guarding():
+            return self._run(work, neo4j.READ_ACCESS, self._settings.timeout_seconds)
+
+    def answer(self, work: Callable[[Transaction], T]) -> T:
+        """:meth:`read` for somebody who waits, and not for longer than ``graph.answer_seconds``.
+        What hangs is left to a thread of its own: the driver itself would wait for minutes.
+
+        Raises:
+            EngineUnavailable: the server does not answer, or not in time, or refuses this user.
+            ConfigurationError: the server is too old.
+        """
+        seconds = self._settings.answer_seconds
+        patience = Patience[T](seconds + _GRACE_SECONDS)
+        with self._breaker.guarding():
+            told = patience.ask({"answer": lambda: self._run(work, neo4j.READ_ACCESS, seconds)})
+            if not told:
+                raise Silent(
+                    f"Neo4j said nothing within {patience.seconds:g} s: see whether its server "
+                    "hangs",
+                    retry_after=5.0,
+                )
+            return told["answer"]
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """``work`` in a transaction that writes: all of it is done, or nothing. It may be called
@@ -74,7 +93,8 @@ class Neo4jServer:
             ConfigurationError: the server is too old.
             TerminalError: the server refuses what is written.
         """
-        return self._run(work, neo4j.WRITE_ACCESS)
+        with self._breaker.guarding():
+            return self._run(work, neo4j.WRITE_ACCESS, self._settings.timeout_seconds)
 
     def check(self) -> None:
         """See that it answers and that its indexes are online.
@@ -94,16 +114,18 @@ class Neo4jServer:
         """Release the connections."""
         self._driver.close()
 
-    def _run(self, work: Callable[[Transaction], T], access: str) -> T:
-        with self._breaker.guarding():
-            self._prepare()
-            return self._again(self._once, work, access)
+    def _run(self, work: Callable[[Transaction], T], access: str, seconds: float) -> T:
+        self._prepare()
+        again = stamina.RetryingCaller(
+            attempts=_ATTEMPTS, timeout=seconds, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+        )
+        return again(Again, self._once, work, access, seconds)
 
-    def _once(self, work: Callable[[Transaction], T], access: str) -> T:
+    def _once(self, work: Callable[[Transaction], T], access: str, seconds: float) -> T:
         with (
             translated(),
             self._session(access) as session,
-            session.begin_transaction(timeout=self._settings.timeout_seconds) as transaction,
+            session.begin_transaction(timeout=seconds) as transaction,
         ):
             result = work(transaction)
             transaction.commit()
@@ -144,6 +166,12 @@ def translated() -> Iterator[None]:
     except Neo4jError as error:
         if error.is_retryable() or isinstance(error, ConstraintError) or error.code == _GONE:
             raise Again("Neo4j is busy with the same records; try again", retry_after=1.0) from None
+        if (error.code or "").startswith(_TOO_LONG):
+            raise TooLong(
+                "Neo4j gave it up, for it took too long: ask with less depth or a lower limit, or "
+                "raise graph.answer_seconds (ANALECT_GRAPH__ANSWER_SECONDS); for what is written "
+                "it is graph.timeout_seconds"
+            ) from None
         if (error.code or "").startswith("Neo.ClientError.Statement"):
             raise TerminalError(f"Neo4j refuses what was asked of it: {error.code}") from None
         raise EngineUnavailable(f"Neo4j cannot do it now: {error.code}") from None

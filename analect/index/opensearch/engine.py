@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from opensearchpy import OpenSearch as Client
 from opensearchpy import exceptions as driver
 
-from analect.index.breaker import Breaker
+from analect.index.breaker import Breaker, Silent, TooLong
 from analect.index.trust import authority
-from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
+from analect.model.errors import (
+    ConfigurationError,
+    EngineBusy,
+    EngineReadOnly,
+    EngineUnavailable,
+    TerminalError,
+)
 from analect.settings import Search
 
 OLDEST = (2, 19)
@@ -20,6 +28,11 @@ ENGINE = "opensearch"
 KNN_PLUGIN = "opensearch-knn"
 _NDJSON = {"content-type": "application/x-ndjson"}
 _BUSY_SECONDS = 1.0
+_GRACE_SECONDS = 1.0
+"""In which it gives up by itself what has taken too long: until then it is not silent."""
+BLOCKED = "cluster_block_exception"
+_CANCELLED = "task_cancelled_exception"
+_waited_for: ContextVar[bool] = ContextVar("waited_for", default=False)
 _CODE = re.compile(r"[a-z_]{1,60}\Z")
 
 # The driver tells request bodies to whoever listens.
@@ -41,6 +54,11 @@ class Refused(TerminalError):
 def kind_of(word: object) -> str:
     """OpenSearch's word for a refusal, if it is one."""
     return word if isinstance(word, str) and _CODE.match(word) else "unknown"
+
+
+def read_only(settings: Search) -> EngineReadOnly:
+    """What is said of a server that answers and takes no writes."""
+    return EngineReadOnly(f"{settings.url} is read-only: its disk may be full")
 
 
 class OpenSearch:
@@ -98,6 +116,8 @@ class OpenSearch:
             Refused: it does not want this request.
         """
         given: dict[str, Any] = dict(parameters)
+        if timeout is None and _waited_for.get():
+            timeout = self.settings.answer_seconds + _GRACE_SECONDS
         if timeout is not None:
             given["request_timeout"] = timeout
         try:
@@ -105,6 +125,17 @@ class OpenSearch:
                 return self._exchange(method, path, given, body)
         except driver.TransportError as error:
             raise self._refusal(error) from error
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Somebody waits for what is asked in the block, by this thread: an answer may take
+        ``search.answer_seconds``, and whoever asks after one that hung is told so at once.
+        """
+        token = _waited_for.set(True)
+        try:
+            yield
+        finally:
+            _waited_for.reset(token)
 
     def check(self, *, vectors: bool) -> None:
         """Whether it is what is needed.
@@ -149,7 +180,8 @@ class OpenSearch:
                 "search.ca_file"
             ) from error
         except driver.ConnectionTimeout as error:
-            raise EngineUnavailable(f"{self._url} does not answer in time") from error
+            kind = Silent if _waited_for.get() else EngineUnavailable
+            raise kind(f"{self._url} does not answer in time: see whether it hangs") from error
         except driver.ConnectionError as error:
             raise EngineUnavailable(f"{self._url} cannot be reached") from error
         except driver.SerializationError as error:
@@ -157,6 +189,11 @@ class OpenSearch:
         except driver.TransportError as error:
             if isinstance(error.status_code, int) and error.status_code < 500:
                 raise
+            if _was_cancelled(error.info):
+                raise TooLong(
+                    f"{self._url} gave a question up that took too long: narrow it by time, or "
+                    "raise search.answer_seconds (ANALECT_SEARCH__ANSWER_SECONDS)"
+                ) from error
             raise EngineUnavailable(f"{self._url} fails ({error.status_code})") from error
 
     def _refusal(self, error: driver.TransportError) -> Exception:
@@ -165,13 +202,19 @@ class OpenSearch:
             return EngineUnavailable(
                 f"{self._url} refused the password: see search.user and search.password"
             )
-        if kind == "cluster_block_exception":
-            return EngineUnavailable(f"{self._url} is read-only: its disk may be full")
+        if kind == BLOCKED:
+            return read_only(self.settings)
         if status == 403:
             return EngineUnavailable(f"{self._url} does not allow search.user to do this")
         if status == 429:
-            return EngineUnavailable(f"{self._url} is too busy", retry_after=_BUSY_SECONDS)
+            return EngineBusy(f"{self._url} is too busy", retry_after=_BUSY_SECONDS)
         return Refused(status, kind)
+
+
+def _was_cancelled(told: object) -> bool:
+    error = told.get("error") if isinstance(told, dict) else None
+    cause = error.get("caused_by") if isinstance(error, dict) else None
+    return isinstance(cause, dict) and cause.get("type") == _CANCELLED
 
 
 def _numbers(version: str) -> tuple[int, ...]:

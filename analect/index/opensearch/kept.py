@@ -19,7 +19,15 @@ from analect.index.protocols import IndexHit
 from analect.model.errors import EngineUnavailable, InvalidQuery
 from analect.model.ids import RecordId
 
-_LIVE = {"query": {"bool": {"must_not": [{"exists": {"field": DELETED}}]}}}
+_LIVE = {
+    "query": {
+        "bool": {
+            # What somebody else wrote is no record.
+            "filter": [{"exists": {"field": name}} for name in ("id", "content_hash")],
+            "must_not": [{"exists": {"field": DELETED}}],
+        }
+    }
+}
 
 
 class Kept:
@@ -37,10 +45,12 @@ class Kept:
 
     def count(self) -> int:
         """How many records it holds, as far as they can be searched."""
-        self._ready()
-        answer = self._family.engine.request(
-            "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
-        )
+        engine = self._family.engine
+        with engine.answering():
+            self._ready()
+            answer = engine.request(
+                "POST", f"/{self._place()}/_count", body=_LIVE, ignore_unavailable="true"
+            )
         return int(answer["count"])
 
     def entries(self, after: RecordId | None = None) -> Iterator[tuple[RecordId, bytes]]:
@@ -97,19 +107,22 @@ class Kept:
 
     def _found(self, body: dict[str, Any]) -> list[IndexHit]:
         """Ids and scores, as ordered."""
-        self._ready()
+        engine = self._family.engine
         # Months are compared with each other: words count by how rare they are in all of them.
         search_type = "query_then_fetch" if "knn" in body["query"] else "dfs_query_then_fetch"
         try:
-            answer = self._family.engine.request(
-                "POST",
-                f"/{self._place()}/_search",
-                body=body,
-                search_type=search_type,
-                ignore_unavailable="true",
-                allow_partial_search_results="false",
-                filter_path="hits.hits.sort",
-            )
+            with engine.answering():
+                self._ready()
+                answer = engine.request(
+                    "POST",
+                    f"/{self._place()}/_search",
+                    body=body,
+                    search_type=search_type,
+                    ignore_unavailable="true",
+                    allow_partial_search_results="false",
+                    cancel_after_time_interval=f"{round(engine.settings.answer_seconds * 1000)}ms",
+                    filter_path="hits.hits.sort",
+                )
         except Refused as error:
             if error.status == 400:
                 raise InvalidQuery("OpenSearch cannot read this question", field="q") from error

@@ -20,11 +20,16 @@ from typing import Any
 
 import msgspec
 
-from analect.index.opensearch.engine import Refused, kind_of
+from analect.index.opensearch.engine import BLOCKED, Refused, kind_of, read_only
 from analect.index.opensearch.family import Family
 from analect.index.opensearch.mapping import DELETED
 from analect.index.protocols import ItemFailure
-from analect.model.errors import ConfigurationError, EngineUnavailable
+from analect.model.errors import (
+    ConfigurationError,
+    EngineBusy,
+    EngineReadOnly,
+    EngineUnavailable,
+)
 from analect.model.ids import Micros, RecordId
 
 BULK_BYTES = 8 * 1024 * 1024
@@ -32,11 +37,10 @@ BULK_BYTES = 8 * 1024 * 1024
 MOST_BYTES = 90 * 1024 * 1024
 """Of one record; OpenSearch takes no request of more than 100 MiB."""
 TOO_LARGE = "too_large"
-BUSY = "engine_busy"
 _BUSY_PAUSES = (0.1, 0.3, 1.0)
 _TOMBSTONE_ATTEMPTS = 5
 _FOUND = "items.*.status,items.*.error.type"
-_TRANSIENT = {"cluster_block_exception", "index_not_found_exception", "index_closed_exception"}
+_GONE = {"index_not_found_exception", "index_closed_exception"}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -127,6 +131,8 @@ class Writer:
         ]
         for _ in range(_TOMBSTONE_ATTEMPTS):
             refused = list(self._send(tombstones))
+            if any(kind == BLOCKED for _, _, kind in refused):
+                raise read_only(self._family.engine.settings)
             if any(status != 409 for _, status, _ in refused):
                 raise EngineUnavailable("OpenSearch did not delete every record")
             if not refused:
@@ -170,7 +176,7 @@ class Writer:
         for pause in (*_BUSY_PAUSES, None):
             busy = []
             for action, status, kind in chain.from_iterable(map(self._sent, _parts(actions))):
-                if status == 429 and kind not in _TRANSIENT and pause is not None:
+                if status == 429 and kind != BLOCKED and pause is not None:
                     busy.append(action)
                 else:
                     yield action, status, kind
@@ -223,10 +229,13 @@ def _tombstone(record_id: RecordId, now: Micros, version: int) -> Item:
 def _failure(record_id: RecordId, status: int, kind: str) -> ItemFailure:
     if status == 413:
         return ItemFailure(record_id, TOO_LARGE, transient=False)
+    if kind == BLOCKED:
+        return ItemFailure(record_id, EngineReadOnly.code, transient=True)
     if status == 429:
-        return ItemFailure(record_id, BUSY, transient=True)
-    transient = status >= 500 or kind in _TRANSIENT
-    return ItemFailure(record_id, f"search_{kind}", transient=transient)
+        return ItemFailure(record_id, EngineBusy.code, transient=True)
+    if status == 503 or kind in _GONE:
+        return ItemFailure(record_id, EngineUnavailable.code, transient=True)
+    return ItemFailure(record_id, f"search_{kind}", transient=status >= 500)
 
 
 def _parts(actions: Sequence[_Action]) -> Iterator[list[_Action]]:

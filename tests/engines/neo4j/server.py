@@ -149,6 +149,14 @@ class Neo4jServer:
         """SIGTERM."""
         self._launched.stop()
 
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._launched.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._launched.thaw()
+
     def close(self) -> None:
         """End it and remove its folder."""
         self._launched.kill()
