@@ -101,13 +101,13 @@ class Session:
 
     def quiet_logs(self) -> None:
         """Warnings for people on standard error; everything with ``--debug``."""
-        from analect.index.health import CANNOT_BE_USED
+        from analect.index.health import BREAKER, CANNOT_BE_USED
         from analect.telemetry.logs import configure_logging
 
         if self.debug:
             configure_logging("debug", "console")
         else:
-            configure_logging("warning", "console", without=(CANNOT_BE_USED,))
+            configure_logging("warning", "console", without=(BREAKER, CANNOT_BE_USED))
 
 
 def group_of(help_text: str, **more: Any) -> typer.Typer:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from analect.cli.session import TERMINAL, Session, command, need_store, say
+from analect.cli.session import TERMINAL, TRANSIENT, Session, command, need_store, say
 
 IndexName = Literal["text", "vectors", "graph"]
 Mode = Literal["Active", "ReadOnly", "Stopped"]
@@ -88,7 +88,7 @@ def verify(
 ) -> None:
     """Compare the indexes with the truth.
 
-    Exit code 4 when they differ and are not mended.
+    Exit code 4 when they differ and are not mended, 3 when not all could be mended now.
     """
     need_store(session, "verify")
     with session.service() as service:
@@ -105,3 +105,6 @@ def verify(
     if not repair and not all(report.clean for report in reports):
         say("they differ: `analect process` if records still wait, else `analect verify --repair`")
         raise typer.Exit(TERMINAL)
+    if waiting := sum(report.waiting for report in reports):
+        say(f"{waiting} of what was to be put in waits for processing: the index did not take it")
+        raise typer.Exit(TRANSIENT)

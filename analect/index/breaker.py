@@ -20,6 +20,7 @@ from pybreaker import (
     CircuitBreakerListener,
 )
 
+from analect.index.health import BREAKER
 from analect.model.errors import EngineUnavailable
 from analect.telemetry.engines import EngineMetrics
 
@@ -116,4 +117,4 @@ class _Listener(CircuitBreakerListener):  # type: ignore[misc]  # the library ha
 
     def state_change(self, cb: CircuitBreaker, old_state: Any, new_state: Any) -> None:  # noqa: ARG002
         self._metrics.breaker(self._engine, new_state.name)
-        log.warning("engine breaker", engine=self._engine, state=new_state.name)
+        log.warning(BREAKER, engine=self._engine, state=new_state.name)

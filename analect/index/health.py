@@ -13,6 +13,7 @@ from analect.model.errors import ConfigurationError, Corrupt, EngineMisconfigure
 log = structlog.get_logger(__name__)
 
 CANNOT_BE_USED = "index cannot be used"
+BREAKER = "engine breaker"
 """What the log says; whoever asks is told by an error."""
 
 

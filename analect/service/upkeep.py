@@ -28,7 +28,9 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What differs between truth and index. Counts are whole; the id lists are bounded."""
+    """What differs between truth and index. Counts are whole; the id lists are bounded. ``waiting``:
+    how many records the index did not take when they were mended; they wait for processing.
+    """
 
     index: str
     truth: int
@@ -38,6 +40,7 @@ class VerifyReport:
     orphaned: int
     examples: tuple[RecordId, ...]
     repaired: bool
+    waiting: int = 0
 
     @property
     def clean(self) -> bool:
@@ -126,15 +129,16 @@ class Upkeep:
         found: dict[str, list[RecordId]] = {"missing": [], "stale": [], "orphaned": []}
         counts = dict.fromkeys((*found, "truth", "indexed"), 0)
         examples: list[RecordId] = []
+        waiting = 0
         for kind, record_id in differences(self._reads.hashes(), index.entries(), counts):
             counts[kind] += 1
             if len(examples) < 20:
                 examples.append(record_id)
             if repair:
                 found[kind].append(record_id)
-                self._repair(name, index, found, at_least=BATCH)
+                waiting += self._repair(name, index, found, at_least=BATCH)
         if repair:
-            self._repair(name, index, found, at_least=1)
+            waiting += self._repair(name, index, found, at_least=1)
             if counts["missing"] or counts["stale"]:
                 self._drop_erased(index, began)
         return VerifyReport(
@@ -146,23 +150,28 @@ class Upkeep:
             orphaned=counts["orphaned"],
             examples=tuple(examples),
             repaired=repair,
+            waiting=waiting,
         )
 
     def _repair(
         self, name: str, index: Index, found: dict[str, list[RecordId]], *, at_least: int
-    ) -> None:
+    ) -> int:
+        """How many records wait for processing now."""
+        waiting = 0
         for kind, ids in found.items():
             if len(ids) < at_least:
                 continue
             if kind == "orphaned":
                 index.delete(ids)
             else:
-                self._put(name, index, ids)
+                waiting += self._put(name, index, ids)
             ids.clear()
+        return waiting
 
-    def _put(self, name: str, index: Index, ids: Sequence[RecordId]) -> None:
-        """As of now: an engine that keeps the later of two versions may hold one in a record's
-        place that is later than its receipt, or remember that one was deleted.
+    def _put(self, name: str, index: Index, ids: Sequence[RecordId]) -> int:
+        """How many of these it did not take. They go in as of now: an engine that keeps the later
+        of two versions may hold one in a record's place that is later than its receipt, or remember
+        that one was deleted.
         """
         now = self._clock()
         records = [r for r in self._load(ids) if r.payload_state != "erased"]
@@ -172,6 +181,7 @@ class Upkeep:
             log.warning("not mended at once", index=name, code=error.code, records=len(records))
             left = [record.id for record in records]
         self._requeue(left, [name])
+        return len(left)
 
     def _all_ids(self, after: RecordId | None) -> Iterator[RecordId]:
         return (record_id for record_id, _ in self._reads.hashes(after))

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from analect.index.breaker import Breaker
 from analect.index.opensearch import OpenSearch, OpenSearchTextIndex
-from analect.model.errors import ConfigurationError, EngineUnavailable
+from analect.model.errors import ConfigurationError, EngineMisconfigured, EngineUnavailable
 from analect.model.query import RecordFilter
 from analect.telemetry.engines import EngineMetrics
 from analect.testing.text import document, number_of
@@ -235,7 +235,7 @@ def test_tls_and_password(place, tmp_path):
         secret.write_text("wrong")
         with (
             closing(text_index(right)) as index,
-            pytest.raises(EngineUnavailable, match="refused the password") as caught,
+            pytest.raises(EngineMisconfigured, match="refused the password") as caught,
         ):
             index.count()
         assert "wrong" not in str(caught.value)

@@ -130,6 +130,8 @@ def test_a_disk_that_is_full_for_long_costs_no_record(settings, read_only):
         assert shown["processors"]["text"]["code"] == "engine_read_only"
         assert shown["quarantine"] == []
         assert service.search(SearchRequest("before")).items
+        report = service.verify("text", repair=True)
+        assert (report.missing, report.waiting) == (1, 1)
         read_only(None)
         settle(service)
         assert service.status()["quarantine"] == []
@@ -225,6 +227,34 @@ def test_what_somebody_deleted_is_put_in_again_at_once(service, place):
         engine.request("DELETE", f"/{name}/_doc/{ids[0]}")
         assert service.verify(kind, repair=True).missing == 1
         assert clean(service, kind)
+    engine.close()
+
+
+def test_an_alias_that_somebody_took_away_is_put_back(service, place, monkeypatch):
+    monkeypatch.setattr("analect.index.opensearch.family.READY_SECONDS", 0.0)
+    service.ingest([Draft(input="quince")])
+    settle(service)
+    engine = connect(place)
+    for kind in ("text", "vectors"):
+        alias = f"{place.prefix}-{kind}"
+        taken = {"remove": {"index": f"{alias}-*", "alias": alias}}
+        engine.request("POST", "/_aliases", body={"actions": [taken]})
+        mode = "text" if kind == "text" else "semantic"
+        assert len(service.search(SearchRequest("quince", mode=mode)).items) == 1
+    engine.close()
+
+
+def test_without_its_control_document_an_index_answers_as_before(service, settings, place):
+    """Somebody deleted it; whoever comes next takes up what answers, and does not begin anew."""
+    service.ingest([Draft(input="quince")])
+    settle(service)
+    engine = connect(place)
+    engine.request("DELETE", f"/{place.prefix}-control")
+    service.ingest([Draft(input="quince again")])
+    settle(service)
+    with AnalysisService.open(settings) as second:
+        assert wait_until(lambda: len(second.search(SearchRequest("quince")).items) == 2, WAIT)
+        assert all(clean(second, name) for name in ("text", "vectors"))
     engine.close()
 
 

@@ -18,7 +18,12 @@ from neo4j.exceptions import ConfigurationError as DriverConfigurationError
 from analect.index.breaker import Breaker, Silent, TooLong
 from analect.index.neo4j import schema
 from analect.index.trust import authority, untrusted
-from analect.model.errors import ConfigurationError, EngineUnavailable, TerminalError
+from analect.model.errors import (
+    ConfigurationError,
+    EngineMisconfigured,
+    EngineUnavailable,
+    TerminalError,
+)
 from analect.settings import Graph
 from analect.telemetry.patience import Patience
 
@@ -159,9 +164,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except AuthError as error:
-        raise EngineUnavailable(
+        raise EngineMisconfigured(
             "Neo4j refuses graph.user and graph.password (ANALECT_GRAPH__USER, "
-            "ANALECT_GRAPH__PASSWORD)"
+            "ANALECT_GRAPH__PASSWORD)",
+            field="graph.password",
         ) from error
     except Neo4jError as error:
         if error.is_retryable() or isinstance(error, ConstraintError) or error.code == _GONE:
@@ -177,9 +183,10 @@ def translated() -> Iterator[None]:
         raise EngineUnavailable(f"Neo4j cannot do it now: {error.code}") from None
     except DriverError as error:
         if untrusted(error):
-            raise EngineUnavailable(
+            raise EngineMisconfigured(
                 "Neo4j shows a certificate that is not trusted: name its authority in "
-                "graph.ca_file (ANALECT_GRAPH__CA_FILE)"
+                "graph.ca_file (ANALECT_GRAPH__CA_FILE)",
+                field="graph.ca_file",
             ) from error
         raise EngineUnavailable(
             "Neo4j does not answer; see that graph.url (ANALECT_GRAPH__URL) is right and that the "

@@ -17,6 +17,7 @@ from analect.index.trust import authority
 from analect.model.errors import (
     ConfigurationError,
     EngineBusy,
+    EngineMisconfigured,
     EngineReadOnly,
     EngineUnavailable,
     TerminalError,
@@ -175,9 +176,10 @@ class OpenSearch:
                 method, path, params=parameters, body=body, headers=headers
             )
         except driver.SSLError as error:
-            raise EngineUnavailable(
+            raise EngineMisconfigured(
                 f"{self._url} shows a certificate that is not trusted: name its authority in "
-                "search.ca_file"
+                "search.ca_file",
+                field="search.ca_file",
             ) from error
         except driver.ConnectionTimeout as error:
             kind = Silent if _waited_for.get() else EngineUnavailable
@@ -199,13 +201,16 @@ class OpenSearch:
     def _refusal(self, error: driver.TransportError) -> Exception:
         status, kind = int(error.status_code), kind_of(error.error)
         if status == 401:
-            return EngineUnavailable(
-                f"{self._url} refused the password: see search.user and search.password"
+            return EngineMisconfigured(
+                f"{self._url} refused the password: see search.user and search.password",
+                field="search.password",
             )
         if kind == BLOCKED:
             return read_only(self.settings)
         if status == 403:
-            return EngineUnavailable(f"{self._url} does not allow search.user to do this")
+            return EngineMisconfigured(
+                f"{self._url} does not allow search.user to do this", field="search.user"
+            )
         if status == 429:
             return EngineBusy(f"{self._url} is too busy", retry_after=_BUSY_SECONDS)
         return Refused(status, kind)

@@ -58,7 +58,7 @@ class Family:
         self.kind = kind
         self.clock = clock
         self.alias = f"{engine.settings.prefix}-{kind}"
-        self.control = Control(engine, kind, self.new_generation)
+        self.control = Control(engine, kind, self._first_generation)
         self._fields = fields
         self._described = described
         self._lock = Lock()
@@ -118,7 +118,12 @@ class Family:
         """
         current = self.state().current
         self.fit(current)
-        self._no_strangers(current)
+        held = self._held()
+        self._no_strangers(held, current)
+        if not held.issuperset(self.names(current)):
+            # Of a month that is being made this moment, or somebody took the alias away: whoever
+            # asks would find nothing there, and not be told.
+            self.align()
 
     def fit(self, generation: int) -> None:
         """See that a generation is of our layout, words and model; new months will be, too.
@@ -227,18 +232,26 @@ class Family:
             if number is not None and generation in {None, number}
         )
 
-    def _no_strangers(self, current: int) -> None:
+    def _first_generation(self) -> int:
+        """Where the control document is missing: the one that the alias names, if it does."""
+        numbers = [n for name in self._held() if (n := self._generation(name)) is not None]
+        return max(numbers) if numbers else self.new_generation()
+
+    def _held(self) -> set[str]:
+        """The indices that the alias names."""
+        try:
+            return set(self.engine.request("GET", f"/_alias/{self.alias}"))
+        except Refused as error:
+            if error.status != 404:  # nothing was written yet
+                raise
+            return set()
+
+    def _no_strangers(self, held: set[str], current: int) -> None:
         """See that the alias holds nothing but months of ours, each made as we make them.
 
         Raises:
             ConfigurationError: it does: what is found there would be taken for ours, or refused.
         """
-        try:
-            held = set(self.engine.request("GET", f"/_alias/{self.alias}"))
-        except Refused as error:
-            if error.status != 404:  # nothing was written yet
-                raise
-            held = set()
         strangers = sorted(name for name in held if self._generation(name) is None)
         if strangers:
             raise ConfigurationError(
