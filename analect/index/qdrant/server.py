@@ -13,7 +13,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from analect.index.breaker import Breaker
 from analect.index.trust import authority, untrusted
-from analect.model.errors import EngineUnavailable, TerminalError
+from analect.model.errors import EngineMisconfigured, EngineUnavailable, TerminalError
 from analect.settings import Qdrant
 
 _BUSY = {408, 409, 429}
@@ -71,8 +71,8 @@ def _translated() -> Iterator[None]:
     except UnexpectedResponse as error:
         status = error.status_code or 500
         if status in {401, 403}:
-            raise EngineUnavailable(
-                "Qdrant refuses qdrant.api_key (ANALECT_QDRANT__API_KEY)"
+            raise EngineMisconfigured(
+                "Qdrant refuses qdrant.api_key (ANALECT_QDRANT__API_KEY)", field="qdrant.api_key"
             ) from None
         if status == 404:
             raise EngineUnavailable("Qdrant has no such collection (any more); ask again") from None
@@ -83,9 +83,10 @@ def _translated() -> Iterator[None]:
         raise EngineUnavailable("Qdrant is busy", retry_after=error.retry_after_s) from None
     except (ResponseHandlingException, httpx.HTTPError) as error:
         if untrusted(error):
-            raise EngineUnavailable(
+            raise EngineMisconfigured(
                 "Qdrant shows a certificate that is not trusted: name its authority in "
-                "qdrant.ca_file (ANALECT_QDRANT__CA_FILE)"
+                "qdrant.ca_file (ANALECT_QDRANT__CA_FILE)",
+                field="qdrant.ca_file",
             ) from error
         raise EngineUnavailable(
             "Qdrant does not answer; see that qdrant.url (ANALECT_QDRANT__URL) is right and that "
