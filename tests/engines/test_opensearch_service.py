@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_for_long_costs_no_record(settings, read_only):
         shown = service.status()
         assert shown["processors"]["text"]["code"] == "engine_read_only"
         assert shown["quarantine"] == []
-        assert service.search(SearchRequest("before")).items
+        assert wait_until(lambda: service.search(SearchRequest("before")).items, WAIT)
         report = service.verify("text", repair=True)
         assert (report.missing, report.waiting) == (1, 1)
         read_only(None)
@@ -146,7 +146,7 @@ def test_a_rebuild_does_not_put_half_an_index_in_the_place_of_a_whole_one(
     settle(service)
     with pytest.raises(EngineUnavailable, match="goes on from here"):
         service.rebuild("text", lambda *_: read_only(True))
-    assert len(service.search(SearchRequest("quince")).items) == 5
+    assert wait_until(lambda: len(service.search(SearchRequest("quince")).items) == 5, WAIT)
     assert clean(service, "text")
     read_only(None)
     assert service.rebuild("text") == 5
@@ -240,7 +240,8 @@ def test_an_alias_that_somebody_took_away_is_put_back(service, place, monkeypatc
         taken = {"remove": {"index": f"{alias}-*", "alias": alias}}
         engine.request("POST", "/_aliases", body={"actions": [taken]})
         mode = "text" if kind == "text" else "semantic"
-        assert len(service.search(SearchRequest("quince", mode=mode)).items) == 1
+        request = SearchRequest("quince", mode=mode)
+        assert wait_until(lambda asked=request: len(service.search(asked).items) == 1, WAIT)
     engine.close()
 
 
