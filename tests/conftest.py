@@ -1,5 +1,5 @@
-"""Databases for the tests: an empty SQLite file, an empty database of a real Postgres; and what
-a machine must have."""
+"""Databases for the tests: a SQLite file, a database of a real Postgres, each empty or with the schema
+of this release; and what a machine must have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+HERE = Path(__file__).parent
 
 
 def requires(part: str, missing: str) -> None:
@@ -27,6 +35,18 @@ def requires(part: str, missing: str) -> None:
     if part in os.environ.get("ANALECT_TEST_REQUIRE", "").split(","):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+FOLDERS = ("cluster", "engines", "acceptance", "integration", "unit")
+"""In the order in which several processes share them: what takes longest and cannot be divided
+first, so that none of them works on alone in the end.
+"""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a process that shares the work: in that order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(HERE).parts[0]))
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]
@@ -72,8 +92,15 @@ def _postgres() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
-    """A Postgres of this test session's own, started when first asked for."""
+    """A Postgres of this test session's own, started when first asked for. It does not wait for the
+    disk: what it says is written outlasts any process, and no test cuts the power.
+    """
+    import psycopg
+
     with _postgres() as server:
+        with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET fsync = off")
+            admin.execute("SELECT pg_reload_conf()")
         yield server
 
 
@@ -84,17 +111,24 @@ def own_postgres() -> Iterator[Any]:
         yield server
 
 
-@pytest.fixture
-def postgres_url(postgres_server: Any) -> Iterator[str]:
-    """A fresh, empty database; dropped afterwards."""
+@contextmanager
+def fresh_database(server: Any, template: str = "template1") -> Iterator[str]:
+    """The address of a new database, made as a copy of ``template``; dropped afterwards."""
     import psycopg
 
     name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
-    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as admin:
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
         admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> Iterator[str]:
+    """A fresh, empty database; dropped afterwards."""
+    with fresh_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture
@@ -104,9 +138,49 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def store_url(request: pytest.FixtureRequest) -> str:
+def empty_url(request: pytest.FixtureRequest) -> str:
     """An empty database of each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with this release's schema, to be copied: a sixth of what it takes to migrate."""
+    file = tmp_path_factory.mktemp("migrated") / "analect.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: Any) -> Iterator[str]:
+    """The name of a database with this release's schema, to be copied."""
+    from sqlalchemy import make_url
+
+    with fresh_database(postgres_server) as url:
+        _migrate(url)
+        yield str(make_url(url).database)
+
+
+def _migrate(url: str) -> None:
+    from analect.store.engine import open_engine
+    from analect.store.migrate import migrate
+
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind, with this release's schema and nothing in it."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "analect.db")
+        yield f"sqlite:///{tmp_path}/analect.db"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        template = request.getfixturevalue("migrated_postgres")
+        with fresh_database(server, template) as url:
+            yield url
 
 
 @pytest.fixture
@@ -116,7 +190,7 @@ def engine(store_url: str) -> Iterator[Any]:
     from analect.store.migrate import migrate
 
     engine = open_engine(store_url)
-    migrate(engine)
+    migrate(engine)  # where a module has a store_url of its own
     yield engine
     engine.dispose()
 

@@ -20,6 +20,7 @@ from analect.cli.session import Session
 from analect.compat import close_analysis_service, process
 from analect.service import AnalysisService
 from analect.settings import Objects, Settings
+from tests.conftest import fresh_database
 
 
 @pytest.fixture
@@ -127,15 +128,8 @@ def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/elsewhere/analect.db"
         return
-    import psycopg
-
-    server = request.getfixturevalue("postgres_server")
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-    yield server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
-    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with fresh_database(request.getfixturevalue("postgres_server")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -28,15 +28,15 @@ def test_a_second_migration_changes_nothing(engine):
     assert migrate(engine) == latest_version()
 
 
-def test_a_fresh_database_has_no_version(store_url):
-    engine = open_engine(store_url)
+def test_a_fresh_database_has_no_version(empty_url):
+    engine = open_engine(empty_url)
     assert schema_version(engine) is None
     engine.dispose()
 
 
-def test_threads_may_migrate_together(store_url):
+def test_threads_may_migrate_together(empty_url):
     def run(_: int) -> str:
-        engine = open_engine(store_url)
+        engine = open_engine(empty_url)
         try:
             return migrate(engine)
         finally:
@@ -54,9 +54,9 @@ def _migrate(url: str) -> str:
         engine.dispose()
 
 
-def test_processes_may_migrate_together(store_url):
+def test_processes_may_migrate_together(empty_url):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert set(pool.map(_migrate, [store_url] * 4, chunksize=1)) == {latest_version()}
+        assert set(pool.map(_migrate, [empty_url] * 4, chunksize=1)) == {latest_version()}
 
 
 def test_a_database_of_a_newer_release_is_refused(engine):

@@ -231,7 +231,6 @@ filters = st.builds(
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(where=filters, limit=st.integers(1, 50))

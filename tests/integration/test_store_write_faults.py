@@ -195,8 +195,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     assert refusal.value.field == "home"
 
 
-def test_a_database_without_tables_says_what_to_do(store_url):
-    engine = open_engine(store_url)
+def test_a_database_without_tables_says_what_to_do(empty_url):
+    engine = open_engine(empty_url)
     with pytest.raises(ConfigurationError, match="analect migrate"), read_transaction(engine) as c:
         c.execute(text("SELECT * FROM records"))
     engine.dispose()

@@ -329,7 +329,7 @@ def test_a_card_in_groups_of_four_is_no_amount(sign):
     assert "1111" not in make().text(f"{sign}4111 1111 1111 1111")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payload=JSON, planted=st.sampled_from(PLANTED), left=CLEAN, right=CLEAN)
 def test_no_planted_value_survives_structure_does_and_twice_is_once(payload, planted, left, right):
     # In a row of numbers the words around decide what is a card.
@@ -349,7 +349,6 @@ def test_no_planted_value_survives_structure_does_and_twice_is_once(payload, pla
     assert again == draft
 
 
-@settings(max_examples=100, deadline=None)
 @given(text=CLEAN)
 def test_any_text_twice_is_once(text):
     once = make().text(text)

@@ -32,13 +32,13 @@ def fts5_words(text):
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_our_words_are_those_of_fts5(text):
     assert words(text) == fts5_words(text)
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_spans_are_the_same_words_in_their_places(text):
     text = unicodedata.normalize("NFC", text)
     found = list(spans(text))
@@ -48,7 +48,7 @@ def test_spans_are_the_same_words_in_their_places(text):
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_words_of_words_are_the_same(text):
     """What was read back from the index is taken out of it by the same words."""
     again = " ".join(fts5_words(text))
@@ -64,7 +64,7 @@ def test_words_of_words_are_the_same(text):
 
 
 @given(TEXTS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_every_expression_is_read_or_refused(text):
     try:
         expression = parse(text)
@@ -78,7 +78,7 @@ def test_every_expression_is_read_or_refused(text):
 
 
 @given(TEXTS, st.integers(0, 59), st.integers(1, 20))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_phrase_of_whole_pieces_of_a_text_finds_it(text, start, length):
     pieces = text.split()[start : start + length]
     phrase = " ".join(pieces).replace('"', " ")
@@ -97,7 +97,7 @@ def test_a_phrase_of_whole_pieces_of_a_text_finds_it(text, start, length):
 
 
 @given(TEXTS, TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_highlights_hold_the_text_and_nothing_else(query, text):
     try:
         expression = parse(query)

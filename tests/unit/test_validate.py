@@ -3,7 +3,7 @@ from enum import StrEnum
 from math import inf, nan
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analect.model.errors import InvalidInput
@@ -231,7 +231,6 @@ FIELDS = (
 )  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4))
 def test_any_draft_is_settled_or_refused_by_a_named_field(values):
     draft = Draft(**values)
