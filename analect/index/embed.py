@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analect.index.protocols import Vector
 from analect.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from analect.index.protocols import Vector
 
 DIMENSION = 256
 MAX_CHARACTERS = 2048

@@ -14,13 +14,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import stamina
 
-from analect.index.protocols import Vector
 from analect.index.trust import authority, untrusted
 from analect.model.errors import (
     ConfigurationError,
@@ -31,6 +30,9 @@ from analect.model.errors import (
 )
 from analect.settings import Embeddings
 from analect.telemetry.embedding import EmbeddingMetrics
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 _ATTEMPTS = 5
 _LONGEST_WAIT = 30.0

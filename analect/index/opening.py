@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analect.index.catalog import Indexes
-from analect.index.embed import WordLlamaEmbedder
-from analect.index.embed_server import ServerEmbedder
 from analect.index.graph.embedded import EmbeddedGraphIndex
 from analect.index.health import IndexHealth
 from analect.index.protocols import Embedder, GraphIndex, TextIndex, VectorIndex
 from analect.index.text.embedded import EmbeddedTextIndex
-from analect.index.vectors.embedded import EmbeddedVectorIndex
 from analect.model.errors import ConfigurationError
 from analect.model.ids import Clock
 from analect.settings import Embeddings, Settings
@@ -65,6 +62,8 @@ def _vectors(
 ) -> VectorIndex:
     model, dimension = embedder.model, embedder.dimension
     if search is None:
+        from analect.index.vectors.embedded import EmbeddedVectorIndex
+
         return EmbeddedVectorIndex(folder, model=model, dimension=dimension)
     from analect.index.opensearch import OpenSearchVectorIndex
 
@@ -117,6 +116,8 @@ def _without_extra(setting: str) -> ConfigurationError:
 
 def _embedder(settings: Embeddings, telemetry: Telemetry) -> Embedder:
     if settings.url is not None:
+        from analect.index.embed_server import ServerEmbedder
+
         return ServerEmbedder(settings, telemetry.embedding)
     if settings.model != "wordllama":
         raise ConfigurationError(
@@ -124,4 +125,6 @@ def _embedder(settings: Embeddings, telemetry: Telemetry) -> Embedder:
             "(ANALECT_EMBEDDINGS__URL) names a server",
             field="embeddings.model",
         )
+    from analect.index.embed import WordLlamaEmbedder
+
     return WordLlamaEmbedder()

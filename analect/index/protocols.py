@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from analect.model.ids import Micros, RecordId
 from analect.model.query import RecordFilter, Subgraph
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # A command that needs no vectors does not load NumPy.
+    Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

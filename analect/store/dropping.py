@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine
 
@@ -49,6 +48,8 @@ class IdSum:
 
     def plus(self, ids: Sequence[RecordId]) -> IdSum:
         """With more ids."""
+        import numpy as np
+
         raw = bytes.fromhex("".join([one[24:] for one in ids]))
         columns = np.frombuffer(raw, np.uint8).reshape(-1, 6).sum(axis=0, dtype=np.int64)
         total = sum(int(one) << 8 * (5 - place) for place, one in enumerate(columns))

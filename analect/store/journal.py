@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from sqlalchemy import BigInteger, Connection, Text, cast, func, select
 
 from analect.store.engine import is_postgres
@@ -32,6 +31,8 @@ def months_since(
     connection: Connection, place: int, operations: Sequence[str] = ("put",)
 ) -> set[str]:
     """The months of which records were stored since a place (or deleted as well)."""
+    import numpy as np
+
     months: set[str] = set()
     for ids in _since(connection, place, *operations):
         raw = np.frombuffer(ids, np.uint8).reshape(-1, 16)[:, :6].astype(np.int64)

@@ -14,13 +14,17 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analect.index.protocols import Facets, Vector, VectorDocument, VectorIndex
+from analect.index.protocols import Facets, VectorDocument, VectorIndex
 from analect.model.errors import InvalidQuery
 from analect.model.ids import EARLIEST, RecordId, new_id
 from analect.model.query import NumberRange, RecordFilter
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 MODEL = "contract/1"
 LATER = 4_000_000_000_000_000

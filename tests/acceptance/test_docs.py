@@ -133,12 +133,6 @@ def _ready(port: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all these programs keep their modules compiled: halves what each takes to start."""
-    return tmp_path_factory.mktemp("bytecode")
-
-
 @pytest.fixture
 def queue_url() -> Iterator[str]:
     """A real queue's server, empty."""

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from analect.model.errors import ConfigurationError
 from analect.store.engine import open_engine, read_transaction, write_transaction
-from analect.store.migrate import latest_version, migrate, own_tables_only, schema_version
+from analect.store.migrate import (
+    known_versions,
+    latest_version,
+    migrate,
+    own_tables_only,
+    schema_version,
+)
 from analect.store.tables import metadata
 
 
@@ -26,6 +36,27 @@ def test_the_migrations_make_exactly_the_tables(engine):
 def test_a_second_migration_changes_nothing(engine):
     assert schema_version(engine) == latest_version()
     assert migrate(engine) == latest_version()
+
+
+def test_the_versions_are_those_of_alembic():
+    config = Config()
+    config.set_main_option("script_location", "analect:store/migrations")
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    assert {script.revision for script in scripts.walk_revisions()} == known_versions()
+    assert scripts.get_current_head() == latest_version()
+
+
+def test_where_nothing_is_to_be_migrated_alembic_is_not_loaded(store_url):
+    program = """
+import sys
+from analect.store.engine import open_engine
+from analect.store.migrate import migrate
+print(migrate(open_engine(sys.argv[1])), "alembic" in sys.modules)
+"""
+    command = [sys.executable, "-c", program, store_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{latest_version()} False\n"
 
 
 def test_a_fresh_database_has_no_version(empty_url):

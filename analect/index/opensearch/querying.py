@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analect.index.opensearch.mapping import BODY, VECTOR, filter_clauses
-from analect.index.protocols import IndexHit, Vector
+from analect.index.protocols import IndexHit
 from analect.index.text.expression import Either, Every, Node, Term
 from analect.model.errors import InvalidQuery
 from analect.model.ids import RecordId, is_record_id
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 MOST_BEGINNINGS = 10_000
 """Words that the last word of a phrase may be the beginning of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,13 @@ from analect.index.opensearch.mapping import VECTOR, facet_values, meta, vector_
 from analect.index.opensearch.purging import PATIENCE_SECONDS
 from analect.index.opensearch.querying import by_meaning
 from analect.index.opensearch.writing import Item, item
-from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
+from analect.index.protocols import IndexHit, ItemFailure, VectorDocument
 from analect.model.errors import InvalidQuery
 from analect.model.ids import Clock
 from analect.model.query import RecordFilter
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 KIND = "vectors"
 _DIGITS = 7

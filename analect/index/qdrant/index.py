@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from qdrant_client import models
@@ -14,7 +14,7 @@ from qdrant_client import models
 from analect.index.facets import labels, wanted_labels
 from analect.index.progress import Filled, Progress
 from analect.index.projection import kept_hash
-from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
+from analect.index.protocols import IndexHit, ItemFailure, VectorDocument
 from analect.index.qdrant.server import QdrantServer
 from analect.index.qdrant.state import VECTOR, States
 from analect.model.errors import AnalectError, InvalidQuery, TransientError
@@ -22,6 +22,9 @@ from analect.model.ids import Clock, Micros, RecordId, is_record_id
 from analect.model.query import RecordFilter
 from analect.model.record import NUMBER_FIELDS
 from analect.telemetry.beating import beating
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 _BATCH = 256
 _BEAT_SECONDS = 3.0

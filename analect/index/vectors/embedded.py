@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analect.index.filed import FiledIndex
-from analect.index.protocols import IndexHit, ItemFailure, Vector, VectorDocument
+from analect.index.protocols import IndexHit, ItemFailure, VectorDocument
 from analect.index.vectors.file import NAME, VectorFile
 from analect.model.errors import InvalidQuery
 from analect.model.query import RecordFilter
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 EXACT_LIMIT = 50_000
 """Up to so many rows a search compares every vector in full (see :mod:`.scan`)."""

@@ -10,19 +10,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from analect.index import facets
-from analect.index.protocols import IndexHit, Vector, VectorDocument
+from analect.index.protocols import IndexHit, VectorDocument
 from analect.index.sqlite_file import SqliteFile, missing, translated
 from analect.index.vectors.rows import RowFile
 from analect.index.vectors.scan import BLOCK, Numbers, Scan, Scores, sign_words, signs
 from analect.model.errors import ConfigurationError, Corrupt
 from analect.model.ids import RecordId, id_bytes, id_text
 from analect.model.query import RecordFilter
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 FORMAT = 1
 NAME = "vectors"

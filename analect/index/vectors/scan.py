@@ -21,14 +21,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from analect.index.protocols import Vector
 from analect.index.vectors.rows import RowFile
+
+if TYPE_CHECKING:
+    from analect.index.protocols import Vector
 
 WIDE = 8000
 """Rows that are left after the signs have been compared."""
