@@ -26,8 +26,12 @@ class Image:
     programs: Path
 
     def environment(self, address: str) -> dict[str, str]:
-        """What the image itself sets, and the address of the pod."""
+        """What the image itself sets, and the address of the pod. Its modules are compiled: here by
+        whoever ran before, where the environment says.
+        """
+        compiled = "PYTHONPYCACHEPREFIX"
         return {
+            **({compiled: os.environ[compiled]} if compiled in os.environ else {}),
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "PYTHONPATH": str(SOURCES),
             "PYTHONUNBUFFERED": "1",
