@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from analect_operator.api import Api
+from analect_operator.resources import PODS
+
 Body = dict[str, Any]
 
 COMPONENT = "app.kubernetes.io/component"
@@ -32,6 +35,25 @@ def complaints(pods: Iterable[Body]) -> dict[str, str]:
     return found
 
 
+async def termination_message(api: Api, namespace: str, job_uid: str) -> str:
+    """What the last pod of a Job left behind as it ended; nothing when it is gone."""
+    label = f"batch.kubernetes.io/controller-uid={job_uid}"
+    pods = await api.items(PODS, namespace, labelSelector=label)
+    said = [
+        (state.get("finishedAt") or "", state.get("message", ""))
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses", ())
+        if (state := container.get("state", {}).get("terminated")) is not None
+    ]
+    return max(said, default=("", ""))[1].strip()
+
+
+def last_line(words: str) -> str:
+    """Of a message the last line: those before it are the log."""
+    lines = [line for line in words.splitlines() if line.strip()]
+    return _short(lines[-1]) if lines else ""
+
+
 def _said(pod: Body, status: Mapping[str, Any]) -> Iterator[str]:
     name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
     for one in status.get("conditions", ()):
@@ -55,11 +77,10 @@ def _said(pod: Body, status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _last_words(ended: Mapping[str, Any]) -> str:
-    """Of a message the last line: those before it are the log."""
     if ended.get("reason") == "OOMKilled":
         return "it used more memory than its limit (OOMKilled); give it more"
-    lines = [line for line in (ended.get("message") or "").splitlines() if line.strip()]
-    return _short(lines[-1]) if lines else f"with exit code {ended.get('exitCode')}, without a word"
+    without = f"with exit code {ended.get('exitCode')}, without a word"
+    return last_line(ended.get("message") or "") or without
 
 
 def _short(text: str) -> str:

@@ -94,7 +94,7 @@ def files() -> dict[Path, str]:
         made[_ROOT / "crds" / f"{kind.plural}.yaml"] = text
         made[_CHART / "crds" / f"{kind.plural}.yaml"] = text
     limits = Thresholds()
-    operators = groups("analect-operator", operator_alerts(limits))
+    operators = groups("analect-operator", operator_alerts())
     made[_CHART / "rules.yaml"] = _rules(operators)
     stores = groups("analect-store", store_alerts(limits))
     made[_CHART / "prometheus.rules.yaml"] = _PLAIN + _rules([*stores, *operators])

@@ -222,7 +222,10 @@ OPERATOR = Dashboard(
         Panel(
             "Stores by condition",
             "short",
-            {"{{condition}} {{status}}": "max by (condition, status) (analect_operator_stores_count)"},
+            {
+                "{{condition}} {{status}} {{reason}}": "max by (condition, status, reason) "
+                "(analect_operator_stores_count)"
+            },
         ),
     ),
 )  # fmt: skip

@@ -73,8 +73,8 @@ class Metrics:
         )
         self.stores = Gauge(
             "analect_operator_stores_count",
-            "Stores by condition and its status.",
-            ["condition", "status"],
+            "Stores by condition, its status and its reason.",
+            ["condition", "status", "reason"],
             registry=registry,
         )
         self.backlog = Gauge(
@@ -86,6 +86,12 @@ class Metrics:
         self.backup_age = Gauge(
             "analect_operator_store_backup_age_seconds",
             "Age of a store's newest good backup.",
+            ["namespace", "store"],
+            registry=registry,
+        )
+        self.backup_limit = Gauge(
+            "analect_operator_store_backup_age_limit_seconds",
+            "Age of a store's newest good backup beyond which somebody is told.",
             ["namespace", "store"],
             registry=registry,
         )

@@ -9,18 +9,20 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from analect_operator.ailing import last_line, termination_message
 from analect_operator.api import Api
 from analect_operator.build import names
 from analect_operator.build.jobs import Policy
-from analect_operator.children import Child, Children
+from analect_operator.children import Children
 from analect_operator.conditions import Verdict, no, yes
 from analect_operator.reporting import Reporter
-from analect_operator.resources import PODS, Ref
+from analect_operator.resources import Ref
 from analect_operator.runs import next_run
 from analect_operator.specs.retention import RetentionSpec
 from analect_operator.times import next_tick
 from analect_operator.world import POLICY, World, store_of
 
+_SHORT = 1024
 _COUNTS = {
     "archived": "archived",
     "compressed": "compressed",
@@ -99,36 +101,24 @@ class Policies:
         known = body.get("status", {}).get("lastRun", {})
         if known.get("time") == last.facts.ended:
             return {}
-        summary = await self._summary(cron_job.namespace, last)
+        words = await termination_message(self.api, cron_job.namespace, last.uid)
+        summary = _summary(words)
         run = {"time": last.facts.ended, "outcome": last.facts.outcome}
         run |= {ours: summary[theirs] for ours, theirs in _COUNTS.items() if theirs in summary}
         if last.facts.outcome == "Failed":
-            run["message"] = last.facts.message[:1024]
+            run["message"] = f"{last.facts.message}: {last_line(words)}"[:_SHORT]
         found: dict[str, Any] = {"lastRun": run}
         if body["spec"].get("dryRun") and "records" in summary:
             found["wouldAffect"] = summary["records"]
         return found
 
-    async def _summary(self, namespace: str, job: Child) -> dict[str, Any]:
-        said = await termination_message(self.api, namespace, job.uid)
-        try:
-            found = msgspec.json.decode(said) if said else {}
-        except msgspec.DecodeError:
-            return {}
-        return found if isinstance(found, dict) else {}
 
-
-async def termination_message(api: Api, namespace: str, job_uid: str) -> str:
-    """What the last pod of a Job left behind as it ended; nothing when it is gone."""
-    label = f"batch.kubernetes.io/controller-uid={job_uid}"
-    pods = await api.items(PODS, namespace, labelSelector=label)
-    said = [
-        (state.get("finishedAt") or "", state.get("message", ""))
-        for pod in pods
-        for container in pod.get("status", {}).get("containerStatuses", ())
-        if (state := container.get("state", {}).get("terminated")) is not None
-    ]
-    return max(said, default=("", ""))[1].strip()
+def _summary(words: str) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(words) if words else {}
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _active(body: dict[str, Any], accepted: Verdict, now: int) -> Verdict:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from analect_operator.ailing import termination_message
 from analect_operator.api import Api
 from analect_operator.applying import Applier, Plan
 from analect_operator.build.children import children as built
@@ -24,11 +25,11 @@ from analect_operator.fencing import Fencing, fencing
 from analect_operator.leaving import left_behind
 from analect_operator.losing import Losses, volumes
 from analect_operator.migrating import Decision, decide, failed_job
-from analect_operator.policies import governing, termination_message
+from analect_operator.policies import governing
 from analect_operator.pricing import Pricing, live
 from analect_operator.reporting import Reporter
 from analect_operator.resources import Ref
-from analect_operator.runs import runs
+from analect_operator.runs import explained, runs
 from analect_operator.specs.base import GROUP
 from analect_operator.specs.store import StoreSpec
 from analect_operator.verdicts import EngineState, Looked, paused_verdict, verdicts
@@ -243,12 +244,17 @@ class Reconciler:
         ready: Verdict | None = None,
     ) -> None:
         """Say what is so; ``ready`` takes the place of what the children would say."""
-        looked = Looked(site, self.children, self.secrets, memory.engines, memory.words)
+        before = body.get("status", {}).get("runs", [])
+        told = runs(site, self.children, before, self.wall())
+        told = await explained(self.api, site, self.children, told, before)
+        looked = Looked(site, self.children, self.secrets, memory.engines, memory.words, told)
         found = [_carried(one, body) for one in decided.verdicts(looked)]
         if ready is not None:
             found = [ready, *(one for one in found if one.type != "Ready")]
         await self.reporter.report(
-            body, paused_verdict(found) if paused else found, self._more(body, site, decided)
+            body,
+            paused_verdict(found) if paused else found,
+            self._more(body, site, decided) | {"runs": told or None},
         )
 
     async def _invalid(self, body: Body, error: ValidationError) -> None:
@@ -267,7 +273,6 @@ class Reconciler:
         selector = site.selector("embedded" if site.embedded else "ingest")
         return {
             "endpoints": _endpoints(site),
-            "runs": runs(site, self.children, status.get("runs", []), self.wall()) or None,
             "version": decided.migration.image,
             "migratedVersion": decided.migration.migrated,
             "heldMode": decided.held_mode,

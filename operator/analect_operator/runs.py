@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from analect_operator.ailing import last_line, termination_message
+from analect_operator.api import Api
 from analect_operator.build.site import Site
 from analect_operator.children import Child, Children
 from analect_operator.resources import Ref
 from analect_operator.times import next_tick
 
+_SHORT = 1024
 _PARTS = (
     "archive",
     "backup-daily",
@@ -37,8 +40,10 @@ def runs(
         entry = dict(known.get(part, {"name": part}))
         if jobs:
             last = jobs[-1].facts
-            entry |= {"lastTime": last.began, "outcome": last.outcome or "Running"}
-            entry["message"] = last.message if last.outcome == "Failed" else None
+            said = {"lastTime": last.began, "outcome": last.outcome or "Running"}
+            if said.items() - entry.items():
+                entry |= said
+                entry["message"] = last.message if last.outcome == "Failed" else None
         elif child.facts.began is not None:
             entry["lastTime"] = child.facts.began
         if child.facts.succeeded_at is not None:
@@ -47,6 +52,32 @@ def runs(
         entry = {name: value for name, value in entry.items() if value}
         if len(entry) > 1:
             found.append(entry)
+    return found
+
+
+async def explained(
+    api: Api,
+    site: Site,
+    children: Children,
+    found: list[dict[str, Any]],
+    before: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """With the last words of what failed since ``before``.
+
+    Raises:
+        ApiError: the API server does not tell them.
+    """
+    known = {(one["name"], one.get("lastTime")) for one in before if one.get("outcome") == "Failed"}
+    for entry in found:
+        ref = Ref(site.namespace, "CronJob", site.called(entry["name"]))
+        jobs = children.made_by(ref)
+        if entry.get("outcome") != "Failed" or not jobs:
+            continue
+        if (entry["name"], entry.get("lastTime")) not in known:
+            last = max(jobs, key=lambda job: job.facts.began or "")
+            said = last_line(await termination_message(api, site.namespace, last.uid))
+            whole = ": ".join(part for part in (last.facts.message, said) if part)
+            entry["message"] = whole[:_SHORT]
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from analect_operator.build import environment as env
 from analect_operator.build.embedded import COMPONENT as EMBEDDED
-from analect_operator.build.jobs import backup_run
+from analect_operator.build.jobs import backup_run, drill_run
 from analect_operator.build.site import Site
 from analect_operator.build.workloads import processors, worker
 from analect_operator.children import Child, Children
@@ -25,6 +26,7 @@ _TITLES = {
 FAILING = "PodsFail"
 STUCK = "RolloutStuck"
 """Nothing is missed yet, and what was changed does not come about."""
+_KINDS = ("daily", "weekly", "monthly")
 _INDEXES = ("text", "vectors", "graph")
 
 
@@ -38,13 +40,16 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What verdicts are made of. ``words`` say, by component, why its pods are not ready."""
+    """What verdicts are made of. ``words`` say, by component, why its pods are not ready,
+    ``runs`` what came of what happens by the clock.
+    """
 
     site: Site
     children: Children
     secrets: Secrets
     engines: Mapping[str, EngineState] | None = None
     words: Mapping[str, str] = field(default_factory=dict)
+    runs: Sequence[Mapping[str, Any]] = ()
 
     def child(self, kind: str, part: str) -> Child | None:
         """A child of the store by kind and part."""
@@ -211,13 +216,26 @@ def _backups(looked: Looked) -> Verdict:
         return Verdict(title, "Unknown", "NoBackups", "spec.backup is not given")
     if plan.suspend:
         return no(title, "Suspended", "spec.backup.suspend is true")
-    for kind in ("daily", "weekly", "monthly"):
-        ref = Ref(site.namespace, "CronJob", site.called(backup_run(site, kind).part))
-        jobs = [job for job in looked.children.made_by(ref) if job.facts.ended]
-        last = max(jobs, key=lambda job: job.facts.ended or "", default=None)
-        if last is not None and last.facts.outcome == "Failed":
-            return no(title, "Failed", f"the last {kind} backup failed: {last.facts.message}")
+    for part, said in (
+        *((backup_run(site, kind).part, f"{kind} backup") for kind in _KINDS),
+        (drill_run(site).part, "drill"),
+    ):
+        if (failed := _failure(looked, part)) is not None:
+            return no(title, "Failed", f"the last {said} failed: {failed}")
     return yes(title, "AsPlanned")
+
+
+def _failure(looked: Looked, part: str) -> str | None:
+    """How the last run that ended failed; its Job may be gone, or the next one be under way."""
+    entry = next((one for one in looked.runs if one["name"] == part), {})
+    if entry.get("outcome") == "Failed":
+        return str(entry.get("message", ""))
+    if entry.get("outcome") != "Running":
+        return None
+    cron_job = Ref(looked.site.namespace, "CronJob", looked.site.called(part))
+    ended = [job for job in looked.children.made_by(cron_job) if job.facts.ended]
+    last = max(ended, key=lambda job: job.facts.ended or "", default=None)
+    return last.facts.message if last is not None and last.facts.outcome == "Failed" else None
 
 
 def _ready(site: Site, found: list[Verdict]) -> Verdict:

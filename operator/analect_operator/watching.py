@@ -7,6 +7,7 @@ from typing import Any
 
 from analect_operator.controller import Controller
 from analect_operator.metrics import Labels, Metrics
+from analect_operator.specs.schedules import Thresholds
 from analect_operator.times import MICROS, micros_of
 from analect_operator.world import STORE, conditions
 
@@ -18,30 +19,42 @@ def observed(controller: Controller, metrics: Metrics) -> None:
     for informer in controller.informers:
         metrics.watch_age.labels(informer.resource.kind).set(informer.silent_seconds)
     backups: dict[Labels, float] = {}
+    limits: dict[Labels, float] = {}
     retentions: dict[Labels, float] = {}
-    found: Counter[tuple[str, str]] = Counter()
+    found: Counter[tuple[str, str, str]] = Counter()
     for ref in controller.world.refs(STORE):
         body = controller.world.get(ref)
         if body is None:
             continue
         for one in conditions(body):
-            found[one["type"], one["status"]] += 1
-        now = controller.wall()
+            found[one["type"], one["status"], one["reason"]] += 1
+        if body["spec"].get("mode") == "Stopped":
+            # Nothing fires in it, and nothing becomes old.
+            continue
+        now, labels = controller.wall(), (ref.namespace, ref.name)
         if body["spec"].get("backup") is not None:
-            backups[ref.namespace, ref.name] = _age(body, "backup-", now)
+            backups[labels] = _age(body, "backup-", now)
+            limits[labels] = _limit(body)
         if any(one["name"] == "retention" and "lastTime" in one for one in _runs(body)):
-            retentions[ref.namespace, ref.name] = _age(body, "retention", now)
+            retentions[labels] = _age(body, "retention", now)
     metrics.tell(metrics.backup_age, backups)
+    metrics.tell(metrics.backup_limit, limits)
     metrics.tell(metrics.retention_age, retentions)
     metrics.stores.clear()
-    for (type_, status), count in found.items():
-        metrics.stores.labels(type_, status).set(count)
+    for (type_, status, reason), count in found.items():
+        metrics.stores.labels(type_, status, reason).set(count)
 
 
 def _runs(body: dict[str, Any]) -> list[dict[str, Any]]:
     """What ran by the clock, and how it last ended."""
     found: list[dict[str, Any]] = body.get("status", {}).get("runs", [])
     return found
+
+
+def _limit(body: dict[str, Any]) -> float:
+    """The store's own threshold, in seconds."""
+    said = body["spec"].get("monitoring", {}).get("thresholds", {})
+    return float(said.get("backupAgeSeconds", Thresholds().backup_age_seconds))
 
 
 def _age(body: dict[str, Any], run: str, now: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from analect_operator.ailing import termination_message
 from analect_operator.api import Api
 from analect_operator.applying import Applier
 from analect_operator.build import jobs
@@ -18,7 +19,6 @@ from analect_operator.build.site import Manifest, Site
 from analect_operator.build.workloads import processors, worker
 from analect_operator.children import Child, Children
 from analect_operator.conditions import Verdict, no, yes
-from analect_operator.policies import termination_message
 from analect_operator.reporting import Reporter
 from analect_operator.resources import Ref
 from analect_operator.specs.store import StoreSpec

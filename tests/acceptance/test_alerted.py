@@ -146,7 +146,7 @@ def test_what_alerts_and_dashboards_ask_for_is_there(cluster: list[Pod], tmp_pat
             Pod(f"http://127.0.0.1:{server.server_port}", "ops", "operator", OPERATOR),
         ]
         limits = Thresholds()
-        alerts = [*store_alerts(limits), *operator_alerts(limits)]
+        alerts = [*store_alerts(limits), *operator_alerts()]
         with watching(tmp_path / "watching", pods, groups("all", alerts, SELECTOR)) as prometheus:
             # Who scraped the dispatcher first may have thought that nobody is ready.
             wait_for(lambda: prometheus.alerts() <= {OF_THE_MACHINE})

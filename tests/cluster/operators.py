@@ -193,8 +193,8 @@ class Place:
     def store(self, name: str, spec: dict[str, Any] | None = None) -> dict[str, Any]:
         return self.create("AnalysisStore", "analysisstores", name, spec or EXTERNAL)
 
-    def run_now(self, cron_job: str, name: str) -> None:
-        """As `kubectl create job --from` does."""
+    def run_now(self, cron_job: str, name: str, *, failing: str | None = None) -> None:
+        """As `kubectl create job --from` does; where it is to fail, with these last words."""
         found = self.get("cronjobs", cron_job) or {}
         owner = {
             "apiVersion": "batch/v1",
@@ -205,6 +205,10 @@ class Place:
         }
         template = found["spec"]["jobTemplate"]
         labels = template["metadata"]["labels"]
+        if failing is not None:
+            pod = template["spec"]["template"]
+            pod["metadata"]["annotations"]["test/message"] = failing
+            pod["spec"]["containers"][0]["image"] = "analect:broken"
         meta = {"name": name, "labels": labels, "ownerReferences": [owner]}
         body = {"metadata": meta, "spec": template["spec"]}
         self.plane.api.call("POST", self.path("jobs"), body)

@@ -177,6 +177,29 @@ def test_a_failed_work_says_why(place: Place) -> None:
     assert failed["reason"] == "MigrationFailed"
 
 
+def test_a_failed_drill_is_told_of_until_one_succeeds(place: Place) -> None:
+    place.store("demo", {"image": "analect:1.0.0", "embedded": {}, "backup": {"volume": {}}})
+    place.ready("demo")
+    place.run_now("demo-drill", "first", failing="a line of the log\nanalect: it is damaged\n")
+    failed = place.says("demo", "BackupsHealthy", "False", "Failed")
+    assert failed["message"].startswith("the last drill failed: ")
+    assert failed["message"].endswith(": analect: it is damaged")
+    # Jobs go after a day, and a drill is due once a week.
+    place.plane.api.delete(place.path("jobs", "first"))
+    wait_for(lambda: "first" not in place.names("jobs"), what="its job is gone")
+    place.change("demo", {"query": {"replicas": 1}})
+    generation = (place.get("analysisstores", "demo") or {})["metadata"]["generation"]
+    wait_for(
+        lambda: (
+            place.condition("demo", "BackupsHealthy").get("observedGeneration", 0) >= generation
+        ),
+        what="a look at the store",
+    )
+    assert place.condition("demo", "BackupsHealthy")["message"] == failed["message"]
+    place.run_now("demo-drill", "second")
+    place.says("demo", "BackupsHealthy", "True")
+
+
 def test_writers_rest_while_a_restore_runs(place: Place) -> None:
     place.store("demo", BACKED)
     place.ready("demo")

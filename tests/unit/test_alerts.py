@@ -20,7 +20,7 @@ from tests.conftest import requires
 
 ROOT = Path(__file__).parents[2]
 LIMITS = Thresholds()
-ALERTS = {one.name: one for one in [*store_alerts(LIMITS), *operator_alerts(LIMITS)]}
+ALERTS = {one.name: one for one in [*store_alerts(LIMITS), *operator_alerts()]}
 METRIC = re.compile(r"\banalect_[a-z_]+\b")
 BOUNDED = {
     *("severity", "namespace", "app_kubernetes_io_instance", "processor", "index"),
@@ -32,6 +32,14 @@ HERE = 'namespace="n",app_kubernetes_io_instance="s"'
 OUTCOMES = "analect_stored_outcomes_total"
 HTTP = "analect_http_request_seconds_count"
 Series = dict[str, str]
+
+
+def stores(title: str, status: str, reason: str) -> str:
+    """Stores of which a condition says so."""
+    labels = f'condition="{title}",status="{status}",reason="{reason}"'
+    return f"analect_operator_stores_count{{{labels}}}"
+
+
 CASES: dict[str, tuple[Series, Series]] = {
     "AnalectSlowResponses": (
         {
@@ -146,18 +154,24 @@ CASES: dict[str, tuple[Series, Series]] = {
     ),
     **{
         name: (
-            {f'analect_operator_stores_count{{condition="{title}",status="False"}}': "1x100"},
-            {f'analect_operator_stores_count{{condition="{title}",status="True"}}': "1x100"},
+            {stores(title, "False", bad): "1x100"},
+            {stores(title, "True", "AsPlanned"): "1x100", stores(title, "False", meant): "1x100"},
         )
-        for name, title in (
-            ("AnalectStoreNotReady", "Ready"),
-            ("AnalectMigrationFailed", "MigrationsApplied"),
-            ("AnalectBackupUnverified", "BackupsHealthy"),
+        for name, title, bad, meant in (
+            ("AnalectStoreNotReady", "Ready", "PodsFail", "Stopped"),
+            ("AnalectMigrationFailed", "MigrationsApplied", "MigrationFailed", "Running"),
+            ("AnalectBackupUnverified", "BackupsHealthy", "Failed", "Suspended"),
         )
     },
     "AnalectBackupLate": (
-        {'analect_operator_store_backup_age_seconds{store="s"}': "130000x60"},
-        {'analect_operator_store_backup_age_seconds{store="s"}': "80000x60"},
+        {
+            'analect_operator_store_backup_age_seconds{store="s"}': "130000x60",
+            'analect_operator_store_backup_age_limit_seconds{store="s"}': "129600x60",
+        },
+        {
+            'analect_operator_store_backup_age_seconds{store="s"}': "130000x60",
+            'analect_operator_store_backup_age_limit_seconds{store="s"}': "200000x60",
+        },
     ),
     "AnalectRetentionLate": (
         {'analect_operator_store_retention_age_seconds{store="s"}': "180000x100"},

@@ -229,11 +229,13 @@ def _processing(limits: Thresholds) -> list[Alert]:
     ]
 
 
-def operator_alerts(limits: Thresholds) -> list[Alert]:
+def operator_alerts() -> list[Alert]:
     """Of the operator, and of what it alone knows of the stores."""
     unwell = (
-        'max by (condition) (analect_operator_stores_count{{condition="{}",status="False"}}) > 0'
+        'max by (condition) (analect_operator_stores_count{{condition="{}",status="False",'
+        'reason!~"{}"}}) > 0'
     )
+    age = "max by (namespace, store) (analect_operator_store_backup_age_{})"
     return [
         Alert(
             "AnalectOperatorLeaderless",
@@ -258,32 +260,31 @@ def operator_alerts(limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AnalectStoreNotReady",
-            unwell.format("Ready"),
+            unwell.format("Ready", "Stopped|Restoring"),
             "15m",
             "critical",
             "A store is not ready; its conditions say what it waits for.",
         ),
         Alert(
             "AnalectMigrationFailed",
-            unwell.format("MigrationsApplied"),
+            unwell.format("MigrationsApplied", "Running|WaitsForDatabase"),
             "15m",
             "critical",
-            "A migration failed: the pods of the version before go on.",
+            "A migration failed or was refused: the pods of the version before go on.",
         ),
         Alert(
             "AnalectBackupUnverified",
-            unwell.format("BackupsHealthy"),
+            unwell.format("BackupsHealthy", "Suspended"),
             "1h",
             "critical",
-            "A backup or its drill failed, or no backup has been restored for proof.",
+            "The last backup or the last drill of a store failed.",
         ),
         Alert(
             "AnalectBackupLate",
-            "max by (namespace, store) (analect_operator_store_backup_age_seconds) "
-            f"> {limits.backup_age_seconds}",
+            f"{age.format('seconds')} > {age.format('limit_seconds')}",
             "15m",
             "critical",
-            "The newest good backup of a store is older than it may be.",
+            "The newest good backup of a store is older than the store's threshold.",
         ),
         Alert(
             "AnalectRetentionLate",
