@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from analect.index.opensearch.control import Control
 from analect.index.opensearch.family import Family
 from analect.index.opensearch.mapping import meta, text_fields
 from analect.index.opensearch.purging import TOMBSTONES_KEPT_SECONDS
@@ -90,6 +93,31 @@ def test_tombstones_go_after_a_day(index, place):
     later.close()
     engine = connect(place)
     assert engine.request("POST", f"/{place.prefix}-text-*/_count", body=held)["count"] == 0
+    engine.close()
+
+
+def test_who_reads_while_another_one_begins_waits(place, monkeypatch):
+    """An index that was made this moment answers no read before its first shard is ready."""
+    asked = threading.Event()
+    engine = connect(place)
+    plain = engine.request
+
+    def request(method, path, **given):
+        if "health" in path:
+            asked.set()
+        return plain(method, path, **given)
+
+    monkeypatch.setattr(
+        type(engine), "request", lambda _, *words, **given: request(*words, **given)
+    )
+    name = f"/{place.prefix}-control"
+    nowhere = "index.routing.allocation.require._name"
+    plain("PUT", f"{name}?wait_for_active_shards=0", body={"settings": {nowhere: "nobody"}})
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(Control(engine, "text", lambda: 7).read)
+        assert asked.wait(30)
+        plain("PUT", f"{name}/_settings", body={nowhere: None})
+        assert reading.result(60).current == 7
     engine.close()
 
 

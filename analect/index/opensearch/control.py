@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analect.index.opensearch.engine import OpenSearch, Refused
+from analect.index.opensearch.engine import OpenSearch, Refused, Starting
 from analect.model.errors import EngineUnavailable
 from analect.model.ids import RecordId
 
 _ATTEMPTS = 20
+_READY_SECONDS = 5
 _BODY = {
     "settings": {
         "index": {"number_of_shards": 1, "auto_expand_replicas": "0-1", "hidden": True},
@@ -56,7 +57,7 @@ class Control:
         """As it is now; made when it is not there yet."""
         while True:
             try:
-                found = self._engine.request("GET", self._path)
+                found = self._find()
             except Refused as error:
                 if error.status != 404:
                     raise
@@ -87,6 +88,20 @@ class Control:
             else:
                 return replace(wanted, seen=(-1, -1))
         raise EngineUnavailable("the state of the index keeps changing; try again")
+
+    def _find(self) -> Any:
+        """Writes wait until an index that was made this moment is ready; reads do not."""
+        try:
+            return self._engine.request("GET", self._path)
+        except Starting as error:
+            ready = (
+                f"/_cluster/health/{self._index}?wait_for_status=yellow&timeout={_READY_SECONDS}s"
+            )
+            try:
+                self._engine.request("GET", ready)
+            except Refused:
+                raise error from None
+            return self._engine.request("GET", self._path)
 
     def _make(self) -> None:
         """Two processes may come here at once: one makes it."""

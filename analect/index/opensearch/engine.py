@@ -34,6 +34,7 @@ _GRACE_SECONDS = 1.0
 BLOCKED = "cluster_block_exception"
 _CANCELLED = "task_cancelled_exception"
 _waited_for: ContextVar[bool] = ContextVar("waited_for", default=False)
+_STARTING = {"illegal_index_shard_state_exception", "no_shard_available_action_exception"}
 _CODE = re.compile(r"[a-z_]{1,60}\Z")
 
 # The driver tells request bodies to whoever listens.
@@ -50,6 +51,12 @@ class Refused(TerminalError):
         super().__init__(f"OpenSearch refused a request ({status} {kind})")
         self.status = status
         self.kind = kind
+
+
+class Starting(EngineUnavailable):
+    """The copy of an index that would have answered is not ready: its server begins, or another
+    process made the index this moment.
+    """
 
 
 def kind_of(word: object) -> str:
@@ -196,7 +203,8 @@ class OpenSearch:
                     f"{self._url} gave a question up that took too long: narrow it by time, or "
                     "raise search.answer_seconds (ANALECT_SEARCH__ANSWER_SECONDS)"
                 ) from error
-            raise EngineUnavailable(f"{self._url} fails ({error.status_code})") from error
+            failed = Starting if kind_of(error.error) in _STARTING else EngineUnavailable
+            raise failed(f"{self._url} fails ({error.status_code})") from error
 
     def _refusal(self, error: driver.TransportError) -> Exception:
         status, kind = int(error.status_code), kind_of(error.error)
