@@ -37,12 +37,21 @@ TRACKED: Mapping[str, Sequence[str]] = {
 }
 """Tables whose changes are told row by row. The others are small, and told whole."""
 
+JOURNALLED = frozenset({"records", "commits"})
+"""What is added to these is in the journal, and the log has the rest."""
 HEADS = "backup_heads"
 LOG = "row_changes"
 """Rows of ``meta``: where each place of backups stands, and the id of the log of changes."""
 STALE: Micros = 45 * 86_400 * 1_000_000
 """A place that got no backup for so long is not waited for: its next one is full."""
 
+_STANDING = """
+SELECT m.value, to_regclass(%s) IS NOT NULL, ARRAY(
+    SELECT t.tgname::text FROM pg_trigger t WHERE t.tgname LIKE 'analect\\_note\\_%%'
+    AND t.tgparentid = 0 AND t.tgrelid::regclass::text = ANY(%s))
+FROM meta m WHERE m.name = %s
+"""
+"""The id of the log, whether its table is there, and which triggers: asked of Postgres at once."""
 _MONTH = "month"
 _LOCK = 0x616E616C0004
 
@@ -84,6 +93,18 @@ class Head:
         return self.log_position or self.position
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Tables of which the log of changes has rows, and whether it has whole ``months`` of records."""
+
+    tables: frozenset[str]
+    months: bool
+
+    def has(self, table: str) -> bool:
+        """Whether rows of a tracked table may have been added, replaced or removed."""
+        return table in self.tables or table in JOURNALLED
+
+
 class Changes:
     """The log of changed rows, and who still needs it. Safe beside other processes."""
 
@@ -123,8 +144,7 @@ class Changes:
     def head(self, address: str) -> Head | None:
         """Where a place stands, if the log that it stands in is whole."""
         with read_transaction(self._engine) as connection:
-            head = _heads(connection).get(address)
-            return head if head is not None and standing(connection) == head.log_id else None
+            return head_of(connection, address)
 
     def heads(self) -> dict[str, Head]:
         """Where each place stands, by its address."""
@@ -153,23 +173,25 @@ class Changes:
                 clear(connection)
 
 
+def head_of(connection: Connection, address: str) -> Head | None:
+    """Where a place stands, if the log that it stands in is whole."""
+    head = _heads(connection).get(address)
+    return head if head is not None and standing(connection) == head.log_id else None
+
+
 def standing(connection: Connection) -> str | None:
     """The id of the log of changes, if it is whole."""
-    found = connection.execute(select(meta.c.value).where(meta.c.name == LOG)).scalar()
-    if found is None or not has_table(connection, TABLE):
-        return None
     if is_postgres(connection):
-        there = connection.exec_driver_sql(
-            "SELECT t.tgname FROM pg_trigger t WHERE t.tgname LIKE 'analect\\_note\\_%%'"
-            " AND t.tgparentid = 0 AND t.tgrelid::regclass::text = ANY(%s)",
-            (list(TRACKED),),
-        )
+        asked = connection.exec_driver_sql(_STANDING, (TABLE, list(TRACKED), LOG)).first()
+        log, table, there = asked or (None, None, ())
     else:
+        log = connection.execute(select(meta.c.value).where(meta.c.name == LOG)).scalar()
+        table = has_table(connection, TABLE)
         there = connection.exec_driver_sql(
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'analect_note_%'"
-        )
-    wanted = {_trigger(table, event) for table, events in TRACKED.items() for event in events}
-    return str(found) if wanted <= set(there.scalars()) else None
+        ).scalars()
+    wanted = {_trigger(name, event) for name, events in TRACKED.items() for event in events}
+    return str(log) if log is not None and table and wanted <= {*there} else None
 
 
 def position(connection: Connection) -> Position:
@@ -207,31 +229,42 @@ def changed_months(connection: Connection, since: Position) -> list[str]:
     return sorted(json.loads(text)[_MONTH] for text in found)
 
 
-def changed_tables(connection: Connection, since: Position) -> set[str]:
-    """The tracked tables in which rows may have been added, replaced or removed behind ``since``."""
+def noted(connection: Connection, since: Position) -> Noted:
+    """Of which tables the log has anything behind ``since``."""
     behind = _behind(connection, since.changes, since)
-    noted = connection.exec_driver_sql(f"SELECT DISTINCT table_name FROM {TABLE} WHERE {behind}")
-    return {*noted.scalars(), "records", "commits"}  # what is added to these is in the journal
+    question = f"SELECT DISTINCT table_name, substr(key, 1, 1) FROM {TABLE} WHERE {behind}"
+    found = [tuple(row) for row in connection.exec_driver_sql(question)]
+    return Noted(
+        frozenset(name for name, mark in found if mark == "["),
+        any(mark == "{" for _, mark in found),
+    )
 
 
-def changed_keys(connection: Connection, table: RawTable, since: Position) -> Iterator[Row]:
+def changed_keys(
+    connection: Connection, table: RawTable, since: Position, *, is_noted: bool = True
+) -> Iterator[Row]:
     """Primary keys of the rows of a tracked table that were added, replaced or removed behind
     ``since``, each once; what became of a row, the table says. On Postgres some that changed a
-    little before are among them.
+    little before are among them. ``is_noted``: whether the log has any of them.
     """
-    behind = _behind(connection, since.changes, since)
-    question = f"SELECT DISTINCT key FROM {TABLE} WHERE table_name = '{table.name}' AND {behind}"
-    question += " AND substr(key, 1, 1) = '['"
-    noted = connection.exec_driver_sql(question).scalars()
-    if table.name not in {"records", "commits"}:
-        yield from (key_from_text(table, text) for text in noted)
+    keys = _noted_keys(connection, table, since) if is_noted else iter(())
+    if table.name not in JOURNALLED:
+        yield from keys
         return
-    known = {key_from_text(table, text) for text in noted}
+    known = {*keys}
     yield from known
     fresh = _added_records if table.name == "records" else _added_commits
     for key in fresh(connection, since):
         if key not in known:
             yield key
+
+
+def _noted_keys(connection: Connection, table: RawTable, since: Position) -> Iterator[Row]:
+    behind = _behind(connection, since.changes, since)
+    question = f"SELECT DISTINCT key FROM {TABLE} WHERE table_name = '{table.name}' AND {behind}"
+    question += " AND substr(key, 1, 1) = '['"
+    found = connection.exec_driver_sql(question).scalars()
+    return (key_from_text(table, text) for text in found)
 
 
 def added_outbox(connection: Connection, since: Position) -> Iterator[Row]:

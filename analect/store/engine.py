@@ -7,7 +7,7 @@ above sees only :mod:`analect.model.errors`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -39,7 +39,8 @@ BUSY_TIMEOUT_MS = 10_000
 """How long a process waits for another process's SQLite write transaction."""
 CACHE_KIB = 8_192
 """SQLite page cache of one connection: ten may be open, and the system keeps the same pages."""
-CONNECT_TIMEOUT_S = 5
+CONNECTING: Mapping[str, Any] = {"connect_timeout": 5, "application_name": "analect"}
+"""What every session of Postgres begins with: seconds, and the name by which its server knows it."""
 IDLE_SECONDS = 120.0
 """How long Postgres lets a transaction stand open in which nothing is asked: a process that was
 frozen in one would hold its locks, and the change feed of everyone, until it wakes.
@@ -88,7 +89,7 @@ def open_engine(url: str, *, pool_size: int = 8, idle_seconds: float = IDLE_SECO
         engine = create_engine(
             parsed,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "analect"},
+            connect_args={**CONNECTING},
             **shared,
         )
     except ModuleNotFoundError as error:

@@ -40,7 +40,7 @@ def migrate(engine: Engine, version: str | None = None) -> str:
     with write_transaction(engine) as connection:
         if is_postgres(connection):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        before = _version_of(connection)
+        before = version_of(connection)
         _upgrade(connection, wanted)
     log.info("schema migrated", before=before, now=wanted)
     return wanted
@@ -62,7 +62,7 @@ def schema_version(engine: Engine) -> str | None:
         ConfigurationError: the database belongs to a newer release.
     """
     with read_transaction(engine) as connection:
-        return _version_of(connection)
+        return version_of(connection)
 
 
 def latest_version() -> str:
@@ -88,7 +88,8 @@ def _upgrade(connection: Connection, version: str) -> None:
     command.upgrade(config, version)
 
 
-def _version_of(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
+    """The same as :func:`schema_version`, of a transaction that is under way."""
     if not inspect(connection).has_table(_VERSION_TABLE):
         return None
     version = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()

@@ -106,6 +106,12 @@ def read_rows(
     return _streamed(connection, table, question)
 
 
+def with_rows(connection: Connection, tables: Sequence[RawTable]) -> set[str]:
+    """The names of those of these tables, one at least, that hold anything."""
+    asked = (f"SELECT '{one.name}' WHERE EXISTS (SELECT 1 FROM {one.name})" for one in tables)
+    return {*connection.exec_driver_sql(" UNION ALL ".join(asked)).scalars()}
+
+
 def _streamed(
     connection: Connection, table: RawTable, question: str, values: Sequence[Any] = ()
 ) -> Iterator[Row]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
+
+from analect.store.engine import CONNECTING
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,18 +20,18 @@ _END_SILENT = (
 
 
 class OwnSession:
-    """A session of its own: closing it ends it, and its locks with it. Thread-safe.
+    """A session of its own: closing it ends it, and its locks with it. Thread-safe. It is none of
+    the engine's pool: those know the tables already, which whoever goes on with the work has use for.
 
     Opening and asking raise what the driver raises.
     """
 
     def __init__(self, engine: Engine, silent_seconds: float = SILENT_SECONDS) -> None:
-        self._connection: Connection = engine.connect()
-        self._connection.detach()
-        driver = cast("psycopg.Connection[Any]", self._connection.connection.dbapi_connection)
-        driver.autocommit = True
-        driver.execute(_END_SILENT, (f"{round(silent_seconds * 1000)}ms",))
-        self.driver = driver
+        arguments, named = engine.dialect.create_connect_args(engine.url)
+        opened = engine.dialect.connect(*arguments, **{**named, **CONNECTING})
+        self.driver = cast("psycopg.Connection[Any]", opened)
+        self.driver.autocommit = True
+        self.driver.execute(_END_SILENT, (f"{round(silent_seconds * 1000)}ms",))
 
     @property
     def number(self) -> int:
@@ -44,5 +46,3 @@ class OwnSession:
     def close(self) -> None:
         """End it, if Postgres has not done so."""
         self.driver.close()
-        self._connection.invalidate()  # nothing is to be rolled back in it or given back
-        self._connection.close()

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.keeping import Keeping, to_remove
@@ -15,9 +15,10 @@ from analect.model.errors import Conflict, Corrupt
 from analect.model.ids import to_micros
 from analect.model.query import Annotation
 from analect.service import AnalysisService
+from analect.store.alone import alone
 from analect.store.changes import TRACKED, Changes
 from analect.store.dropping import IdSum, drop_month
-from analect.store.engine import open_engine, write_transaction
+from analect.store.engine import is_postgres, open_engine, read_transaction, write_transaction
 from tests.integration.backing_up import drafts, everything
 
 
@@ -104,6 +105,34 @@ def test_nothing_new_makes_a_link_without_rows(backed, elsewhere, settings):
         service.erase("subject", "anna")
     assert {"key_shards", "erasures"} <= {t.name for t in backed.job().incremental().tables}
     backed.drill()
+
+
+def test_an_increment_asks_little(backed, settings):
+    backed.write()
+    with AnalysisService.open(settings) as service:
+        service.ingest(drafts(2))
+    asked = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(_connection, _cursor, statement, *_):
+        asked.append(statement)
+
+    try:
+        backed.job().incremental()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    # Each is a wait for a server that is perhaps not near.
+    assert not is_postgres(backed.engine) or len(asked) <= 17, asked
+
+
+def test_the_lock_of_a_backup_takes_no_session_from_the_pool(backed):
+    """The ones in it know the tables already."""
+    with read_transaction(backed.engine):
+        pass
+    opened = []
+    event.listen(backed.engine, "connect", lambda *_: opened.append(1))
+    with alone(backed.engine, "backing-up", shared=True), read_transaction(backed.engine):
+        assert not opened
 
 
 def test_every_kind_of_change_is_noted(backed, settings):

@@ -12,8 +12,9 @@ from analect.lifecycle.backup.manifest import Catalog, Checkpoint, Manifest
 from analect.lifecycle.backup.write import Base, Progress, write_link
 from analect.model.errors import Conflict, NotFound
 from analect.model.ids import Clock, RandomBytes, new_id
-from analect.store.changes import Changes, Head
-from analect.store.migrate import schema_version
+from analect.store.changes import Changes, Head, head_of
+from analect.store.engine import read_transaction
+from analect.store.migrate import version_of
 
 log = structlog.get_logger(__name__)
 
@@ -67,14 +68,16 @@ class BackupJob:
 
     def base(self) -> Base | None:
         """The last backup, if changes since it are known."""
-        head = Changes(self.engine).head(self.catalog.place.address)
+        with read_transaction(self.engine) as connection:
+            head = head_of(connection, self.catalog.place.address)
+            schema = version_of(connection)
         if head is None:
             return None
         try:
             manifest, digest = self.catalog.signed(head.backup)
         except NotFound:
             return None
-        if manifest.schema != schema_version(self.engine):
+        if manifest.schema != schema:
             return None
         files = self.catalog.files(head.backup)
         return Base(

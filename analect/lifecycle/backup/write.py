@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -44,17 +44,26 @@ from analect.store.changes import (
     HEADS,
     LOG,
     TRACKED,
+    Noted,
     Position,
     added_outbox,
     changed_keys,
     changed_months,
-    changed_tables,
+    noted,
     position,
     standing,
 )
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
-from analect.store.raw import RawTable, has_table, of_month, raw_tables, read_rows, rows_of_keys
+from analect.store.raw import (
+    RawTable,
+    has_table,
+    of_month,
+    raw_tables,
+    read_rows,
+    rows_of_keys,
+    with_rows,
+)
 from analect.store.tables import metadata
 from analect.store.tier_files import TierFiles, standing_files
 
@@ -189,8 +198,8 @@ def _looking(engine: Engine, files: FilesOut | None, backup: str, clock: Clock) 
 def _snapshot_with_files(
     engine: Engine, files: FilesOut | None, base: Base | None
 ) -> Iterator[tuple[Connection, tuple[HeldFile, ...] | None]]:
-    """A snapshot, and what to say of the files that stand in it. Most of them are looked at before,
-    for a snapshot should not last.
+    """A snapshot, and what to say of the files that stand in it. Those that are new are looked at
+    before, for a snapshot should not last.
 
     Raises:
         StoreUnavailable: files keep being moved on.
@@ -201,16 +210,20 @@ def _snapshot_with_files(
             yield connection, None
         return
     known = {one.name: one for one in (base and base.files) or ()}
-    with suppress(FileGone):
-        known |= {one.name: one for one in files.take(tiers.standing(), known, tiers.standing)}
+    looked = False
     for _ in range(_ATTEMPTS):
         with snapshot(engine) as connection:
-            try:
-                held = files.take(standing_files(connection), known, tiers.standing)
-            except FileGone:
-                continue
-            yield connection, held
-            return
+            stand = standing_files(connection)
+            if looked or known.keys() >= {one.name for one in stand}:
+                try:
+                    held = files.take(stand, known, tiers.standing)
+                except FileGone:
+                    continue
+                yield connection, held
+                return
+        looked = True
+        with suppress(FileGone):
+            known |= {one.name: one for one in files.take(stand, known, tiers.standing)}
     raise StoreUnavailable("files keep being moved on under this backup; try again")
 
 
@@ -278,11 +291,12 @@ class _Link:
                     self._whole(chunks, table)
         else:
             since = self.base.position
-            same = TRACKED.keys() - changed_tables(self.connection, since)
+            log = noted(self.connection, since)
+            told = [one for one in every if one.name not in TRACKED or log.has(one.name)]
+            filled = with_rows(self.connection, [one for one in told if one.name not in TRACKED])
             with self._object(cipher, CHANGES) as chunks:
-                for table in every:
-                    if table.name not in same:
-                        self._changes(chunks, table, self.base)
+                for table in told:
+                    self._changes(chunks, table, self.base, log, filled)
 
     @contextmanager
     def _object(self, cipher: StreamingAead, name: str) -> Iterator[ChunkWriter]:
@@ -339,16 +353,23 @@ class _Link:
         self._add(chunks, table, rows, tally)
         self._tell(table, tally, whole=True)
 
-    def _changes(self, chunks: ChunkWriter, table: RawTable, base: Base) -> None:
+    def _changes(
+        self, chunks: ChunkWriter, table: RawTable, base: Base, log: Noted, filled: Collection[str]
+    ) -> None:
         since = base.position
         if table.name in TRACKED:
-            months = changed_months(self.connection, since) if table.name == "records" else ()
-            self._changed(chunks, table, changed_keys(self.connection, table, since), months)
+            dropped = table.name == "records" and log.months
+            months = changed_months(self.connection, since) if dropped else ()
+            is_noted = table.name in log.tables
+            keys = changed_keys(self.connection, table, since, is_noted=is_noted)
+            self._changed(chunks, table, keys, months)
         elif table.name == "outbox" and self.kind == SEGMENT:
             # Which of the older ones are done is not told: they are done again, as after a crash.
             self._changed(chunks, table, added_outbox(self.connection, since))
         else:
-            rows = settled(table, read_rows(self.connection, table))
+            # Most of these are empty, which is asked of all of them at once.
+            there = read_rows(self.connection, table) if table.name in filled else ()
+            rows = settled(table, there)
             packed = list(map(pack_row, rows))
             tally = self._tally()
             tally.add(packed)
