@@ -13,6 +13,8 @@ from analect.telemetry.patience import Patience
 pytest.importorskip("rq", reason="needs the extra `engines`")
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from analect_processors.queues import JobQueues
 from analect_processors.standing import standing
@@ -21,7 +23,9 @@ from tests.valkey import valkey_server
 
 def test_a_queue_that_hangs_is_not_waited_for(service: AnalysisService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hangs:
-        connection = Redis(port=hangs.getsockname()[1], socket_timeout=60)
+        # Asked once a question: pauses between its own attempts would outlast each look below.
+        once = Retry(NoBackoff(), 0)
+        connection = Redis(port=hangs.getsockname()[1], socket_timeout=60, retry=once)
         patience: Patience[dict[str, object]] = Patience(0.1)
         found = standing(service, JobQueues(connection, "analect"), patience)
         assert found["engines"]["queue"]["state"] == "unavailable"
