@@ -31,7 +31,8 @@ from analect.pipeline.ahead import in_step
 from analect.pipeline.pacing import Away, Rate, took_none
 from analect.pipeline.processor import Outcome, Processor, lanes_of, put_back
 from analect.settings import Limits
-from analect.store.outbox import Entry, Outbox
+from analect.store.entries import Entry
+from analect.store.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 

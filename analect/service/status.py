@@ -18,9 +18,9 @@ from analect.model.errors import AnalectError
 from analect.model.ids import Clock, Micros, to_datetime
 from analect.model.query import PageRequest, RecordFilter
 from analect.settings import Settings
+from analect.store.entries import Depth
 from analect.store.estimates import count_keys, count_records
 from analect.store.migrate import schema_version
-from analect.store.outbox import Depth
 from analect.store.store import Store
 from analect.store.tier_files import TierFiles
 from analect.telemetry.patience import Patience

@@ -55,13 +55,13 @@ from analect.settings import Settings
 from analect.store.backup_places import BackupPlaces
 from analect.store.cursor import Cursors
 from analect.store.engine import is_postgres, open_engine
+from analect.store.entries import Depth, Retry
 from analect.store.erasure import PENDING, ErasureRows
 from analect.store.estimates import count_records
 from analect.store.feed import Beyond
 from analect.store.key_rows import SqlKeyRows
 from analect.store.leader import Announcer
 from analect.store.migrate import migrate
-from analect.store.outbox import Depth, Retry
 from analect.store.reads import RecordReads
 from analect.store.sampling import place_by_chance
 from analect.store.shared_clock import SharedClock

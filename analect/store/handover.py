@@ -26,11 +26,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from analect.model.ids import Micros
 from analect.store.engine import read_transaction, write_transaction
+from analect.store.entries import Due
 from analect.store.outbox import (
     CLAIMED,
     DUE_AGAIN,
     QUEUE,
-    Due,
     due_entries,
 )
 from analect.store.tables import outbox

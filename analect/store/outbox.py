@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from analect.model.errors import (
 )
 from analect.model.ids import Micros, RecordId, id_bytes, id_text
 from analect.store.engine import is_postgres, read_transaction, write_transaction
+from analect.store.entries import Depth, Due, Entry, Quarantined, Retry
 from analect.store.pauses import awake
 from analect.store.tables import commits, outbox, records
 
@@ -68,70 +69,6 @@ ids_held = func.coalesce(outbox.c.ids, commits.c.ids)
 with_commits = outbox.outerjoin(commits, and_(commits.c.seq == outbox.c.commit_seq))
 alone = and_(outbox.c.attempts >= ALONE, func.coalesce(outbox.c.error_code, "") == WORKER_LOST)
 """Whether an entry is processed by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """An entry that may be taken. ``alone``: it shares no batch; ``urgent``: someone waits."""
-
-    seq: int
-    records: int
-    alone: bool
-    urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """``attempts`` of a transient failure before an entry is split or quarantined; ``first`` and
-    ``longest`` wait in microseconds, doubling between them; ``away`` is the longest where an engine
-    did not answer: its processor rests then anyway, and whoever searches waits for what comes.
-    """
-
-    attempts: int = 20
-    first: Micros = 1_000_000
-    longest: Micros = 300_000_000
-    away: Micros = 30_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A claimed entry. ``claimed_at`` and ``claimed_by`` are the lease."""
-
-    seq: int
-    processor: str
-    operation: str
-    ids: tuple[RecordId, ...]
-    attempts: int
-    priority: int
-    commit_seq: int | None
-    created_at: Micros
-    claimed_by: str | None
-    claimed_at: Micros | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A record that a processor could not handle, and why."""
-
-    seq: int
-    processor: str
-    operation: str
-    record_id: RecordId
-    code: str
-    attempts: int
-    created_at: Micros
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """What waits for one processor. ``oldest`` is None when nothing does; ``code`` says why what is
-    to be tried again failed, if anything did.
-    """
-
-    entries: int = 0
-    oldest: Micros | None = None
-    quarantined: int = 0
-    code: str | None = None
 
 
 class Outbox:

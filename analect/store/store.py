@@ -16,10 +16,11 @@ from analect.store.company import Company
 from analect.store.cursor import Cursors
 from analect.store.documents import Documents
 from analect.store.engine import is_postgres, open_engine
+from analect.store.entries import Retry
 from analect.store.feed import Beyond, Feed
 from analect.store.health import check_writable, size_of
 from analect.store.migrate import migrate
-from analect.store.outbox import Outbox, Retry
+from analect.store.outbox import Outbox
 from analect.store.partitions import Partitions
 from analect.store.pauses import Pauses
 from analect.store.reads import RecordReads

@@ -16,6 +16,7 @@ from analect.pipeline.processor import Outcome
 from analect.pipeline.runner import Runner, RunnerOptions
 from analect.settings import Limits
 from analect.store.engine import open_engine, read_transaction, write_transaction
+from analect.store.entries import Retry
 from analect.store.handover import Handover
 from analect.store.leader import Announcer, Leadership
 from analect.store.migrate import migrate
@@ -27,7 +28,6 @@ from analect.store.outbox import (
     QUEUE,
     WORKER_LOST,
     Outbox,
-    Retry,
     _load,
 )
 from analect.store.pauses import Pauses

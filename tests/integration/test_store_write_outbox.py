@@ -9,7 +9,8 @@ import pytest
 from analect.model.ids import EARLIEST, id_bytes, new_id
 from analect.pipeline.workers import release_dead, worker_name
 from analect.store.engine import write_transaction
-from analect.store.outbox import BACKLOG, CLAIMED, Outbox, Retry
+from analect.store.entries import Retry
+from analect.store.outbox import BACKLOG, CLAIMED, Outbox
 from analect.store.partitions import Partitions
 from analect.store.pauses import Pauses
 from analect.store.tables import commits, outbox, records
