@@ -67,6 +67,7 @@ class Reporter:
         self._written = written
         self._identity = identity[:128]
         self._wall = wall
+        self._accepted: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     async def report(
         self, body: dict[str, Any], verdicts: Iterable[Verdict], more: dict[str, Any]
@@ -78,7 +79,8 @@ class Reporter:
         status = {"conditions": after, "observedGeneration": generation} | {
             name: value for name, value in more.items() if value is not None
         }
-        if status == body.get("status", {}):
+        uid, live = body["metadata"]["uid"], body.get("status", {})
+        if status == live or self._accepted.get(uid) == (status, live):
             return False
         answer = await self._api.apply_status(
             {
@@ -91,6 +93,11 @@ class Reporter:
                 "status": status,
             }
         )
+        if (kept := answer.get("status", {})) == status:
+            self._accepted.pop(uid, None)
+        else:
+            # Definitions from before leave out what they do not know: what is kept is what we said.
+            self._accepted[uid] = (status, kept)
         self._written(answer)
         for one in worth_telling(changes(before, after), first=not before):
             await self._event(body, one)
@@ -98,6 +105,7 @@ class Reporter:
 
     async def farewell(self, body: dict[str, Any], left: str) -> None:
         """Say in an Event what stays of something that was deleted."""
+        self._accepted.pop(body["metadata"]["uid"], None)
         await self._write_event(body, "Deleted", left, worrying=False)
 
     async def _event(self, body: dict[str, Any], condition: Any) -> None:

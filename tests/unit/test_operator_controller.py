@@ -1,18 +1,20 @@
-"""Who is looked at again when something changes."""
+"""Who is looked at again when something changes, and what is written then."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from analect_operator.api import Api
+from analect_operator.conditions import yes
 from analect_operator.controller import Controller
 from analect_operator.metrics import Metrics
 from analect_operator.reconciling import Memory
+from analect_operator.reporting import Reporter
 from analect_operator.resources import Ref
 from analect_operator.settings import OperatorOptions
 
@@ -66,3 +68,38 @@ def test_a_secret_is_the_business_of_those_that_use_it() -> None:
             await api.close()
 
     assert asyncio.run(scenario()) == ["AnalysisStore one", "Erasure two"]
+
+
+class _Older:
+    """An API server whose definitions know no volumes yet."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+    async def apply_status(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.writes += 1
+        known = {name: part for name, part in manifest["status"].items() if name != "volumes"}
+        return {"metadata": manifest["metadata"], "status": known}
+
+    async def create(self, _manifest: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+def test_what_older_definitions_leave_out_of_a_status_is_not_written_again_and_again() -> None:
+    async def scenario() -> list[bool]:
+        server, seen = _Older(), _body("AnalysisStore", "one")
+        seen |= {"apiVersion": "analect.dev/v1alpha1"}
+        seen["metadata"]["generation"] = 1
+        reporter = Reporter(
+            cast("Api", server), lambda answer: seen.update(status=answer["status"]), "me", int
+        )
+        wrote = [
+            await reporter.report(
+                seen, [yes("Ready", "Ready", "well")], {"volumes": {"keys": name}}
+            )
+            for name in ("pv-1", "pv-1", "pv-2")
+        ]
+        assert server.writes == 2
+        return wrote
+
+    assert asyncio.run(scenario()) == [True, False, True]
