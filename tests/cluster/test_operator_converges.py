@@ -395,7 +395,8 @@ def test_a_volume_that_holds_data_is_not_made_anew(place: Place, part: str) -> N
     api.delete(pods)
     lost = place.says("demo", "Ready", "False", "VolumeLost")
     assert f"its volume {volume} held" in lost["message"]
-    assert events(place, "VolumeLost")[0]["type"] == "Warning"
+    told = wait_for(lambda: events(place, "VolumeLost") or None, what="an Event tells of it")
+    assert told[0]["type"] == "Warning"
     assert name not in place.names("persistentvolumeclaims")
     assert not place.names("deployments")
     api.call(
