@@ -34,7 +34,7 @@ demo: setup ## Store, find and relate real records (KEEP=1 leaves it running, EN
 	$(BIN)/python -m demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(ENGINES)),--engines)
 
 test: setup ## Every test this machine has what it takes for
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
 
 test-unit: setup ## The tests that need no file and no server
 	$(BIN)/python -m pytest tests/unit

@@ -24,9 +24,6 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 
-HERE = Path(__file__).parent
-
-
 def requires(part: str, missing: str) -> None:
     """Skip the test for want of ``missing``; where ``ANALECT_TEST_REQUIRE`` names the part of the
     suite (``engines``, ``kubernetes``; several between commas), fail it.
@@ -35,18 +32,6 @@ def requires(part: str, missing: str) -> None:
     if part in os.environ.get("ANALECT_TEST_REQUIRE", "").split(","):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
-
-
-FOLDERS = ("cluster", "engines", "acceptance", "integration", "unit")
-"""In the order in which several processes share them: what takes longest and cannot be divided
-first, so that none of them works on alone in the end.
-"""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process that shares the work: in that order."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(HERE).parts[0]))
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]
