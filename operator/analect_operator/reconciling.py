@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -162,12 +162,12 @@ class Reconciler:
             writers_stopped=restoring(self.world, Ref.of(body), spec),
         )
         memory.secrets = secret_names(site)
-        return self._with_secrets(site)
+        return self._with_secrets(site, memory.secrets)
 
-    def _with_secrets(self, site: Site) -> Site:
+    def _with_secrets(self, site: Site, names: Iterable[str]) -> Site:
         digests = {
             name: found
-            for name in secret_names(site)
+            for name in names
             if (found := self.secrets.digest(site.namespace, name)) is not None
         }
         return replace(site, secrets=digests)
@@ -191,7 +191,7 @@ class Reconciler:
         if self.secrets.keys(site.namespace, site.secret) is None:
             await self._generate(site)
             # Pods are made with what is in it at once, not without it and then again.
-            site = self._with_secrets(site)
+            site = self._with_secrets(site, memory.secrets)
         policy = governing(self.world, Ref.of(body))
         inputs = (
             body["metadata"]["generation"],
