@@ -35,7 +35,7 @@ from analect.store.outbox import (
 )
 from analect.store.tables import outbox
 
-AT_ONCE = 300
+AT_ONCE = 200
 """Entries looked at in one claim: each is locked for the moment."""
 
 _in_queue = and_(outbox.c.state == CLAIMED, outbox.c.claimed_by.startswith(QUEUE, autoescape=True))

@@ -80,6 +80,17 @@ def test_nor_while_another_generation_is_filled(index, place):
     assert numbers(index, "word") == [2]
 
 
+def test_what_was_just_written_does_not_wait_for_a_merge_to_be_found(index, place):
+    index.upsert([document(1, "word")])
+    with closing(connect(place)) as engine:
+        asked = {"include_defaults": "true", "flat_settings": "true"}
+        found = engine.request("GET", f"/{place.prefix}-text-*/_settings", **asked)
+    holding = {name: one["settings"] for name, one in found.items()}
+    assert holding
+    for settings in holding.values():
+        assert settings["index.merge_on_flush.enabled"] == "false"
+
+
 def test_tombstones_go_after_a_day(index, place):
     index.upsert([document(1, "word")])
     tomorrow = wall_clock() + (TOMBSTONES_KEPT_SECONDS + 60) * 1_000_000

@@ -128,6 +128,9 @@ def _settings(settings: Search, *, vectors: bool) -> dict[str, Any]:
         # Walks go in order of id, and find a page by its place.
         "sort.field": "id",
         "sort.order": "asc",
+        # Or what was just written is found only when a merge of older segments is done: each refresh
+        # waits for it up to ten seconds.
+        "merge_on_flush.enabled": False,
         # A purge must reach every segment.
         "merge.policy.expunge_deletes_allowed": 0,
         # How long a copy that is away may catch up by single operations, and so how long deleted
