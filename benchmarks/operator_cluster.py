@@ -135,6 +135,8 @@ def measured(plane: Plane, fleet: Operators, stores: int, idle: float) -> dict[s
     settled(first, stores)
     print(f"{stores} stores made and converged in {time.monotonic() - began:.0f} s", flush=True)
     children = sum(owned(place, kind) for kind in KINDS) // stores
+    # The controllers are behind with what was made; until they are through, stores change.
+    calm(plane)
     first.terminate()
     second = fleet.start()
     began = time.monotonic()
