@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -108,7 +109,9 @@ def _pool(tokens: Vector, ids: Sequence[int], row: Vector) -> None:
         row /= length
 
 
+@cache
 def _read(folder: Path) -> _Loaded:
+    """Once a process, whoever asks: 32 MB that nobody changes."""
     # One thread of the caller's is enough, and a pool of threads does not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from safetensors import safe_open

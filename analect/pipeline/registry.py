@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 
+from analect.installed import offered
 from analect.model.errors import ConfigurationError
 from analect.pipeline.processor import Processor, ProcessorContext, needs_of
 
@@ -21,7 +21,7 @@ def load_processors(context: ProcessorContext) -> dict[str, Processor]:
     """
     switched_on = {name for name, _ in context.indexes.present()}
     found: dict[str, Processor] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    for point in offered(GROUP):
         if point.name in INDEX_PROCESSORS and point.name not in switched_on:
             continue
         try:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from operator import attrgetter
 from typing import Any, Protocol
 
 import re2
 
+from analect.installed import offered
 from analect.model.errors import ConfigurationError
 from analect.privacy.detectors.matching import Found, Rule, pattern, pattern_set
 from analect.privacy.escapes import TRIGGER as ESCAPED
@@ -227,7 +227,7 @@ def installed_detectors() -> list[Detector]:
         ConfigurationError: an offered detector cannot be made.
     """
     found: list[Detector] = []
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+    for entry in offered(ENTRY_POINTS):
         try:
             found.append(entry.load()())
         except Exception as error:

@@ -279,7 +279,8 @@ class Plane:
                 [self.binary, name, *arguments],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "GOMAXPROCS": "2"},
+                # Memory for processors: these share two with the tests.
+                env={**os.environ, "GOMAXPROCS": "2", "GOGC": "300"},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  (no thread runs Python in the child)
             )
