@@ -164,6 +164,9 @@ def prune(
     keep_weekly: Keep = 5,
     keep_monthly: Keep = 12,
     keep_yearly: Keep = 3,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Those as well that nothing can restore any more.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove backups that are older than what is to be kept.
@@ -180,7 +183,9 @@ def prune(
 
     keeping = Keeping(keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly)
     with _database(settings) as engine:
-        done = remove_older(engine, catalog, keeping, clock=wall_clock, dry_run=dry_run)
+        done = remove_older(
+            engine, catalog, keeping, clock=wall_clock, broken=broken, dry_run=dry_run
+        )
     session.out.value(asdict(done))
 
 

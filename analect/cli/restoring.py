@@ -16,8 +16,8 @@ import typer
 from analect.cli.backups import Backups, Dest, Id, open_backups
 from analect.cli.filters import moment
 from analect.cli.physical import drill_files, restore_files, stanza_of
-from analect.cli.session import Session, command
-from analect.model.errors import InvalidInput
+from analect.cli.session import Session, command, say
+from analect.model.errors import Corrupt, InvalidInput
 
 if TYPE_CHECKING:
     from analect.lifecycle.backup.deciding import Selection
@@ -112,6 +112,8 @@ def restore(
     )
     load = _Load(session, settings, backups, selection, scratch, skip_missing)
     link = _link(backups.catalog, backup, to)
+    if to is not None:
+        _tell_of_broken(backups.catalog)
     done = load.dry_run(link) if dry_run else load.in_place(link, replace=replace)
     session.out.value(asdict(done))
     for note in notes_of(done):
@@ -126,6 +128,13 @@ def _link(catalog: Catalog, backup: str | None, to: str | None) -> str:
         return backup
     newest = catalog.newest()
     return (catalog.segments(newest) or [newest])[-1]
+
+
+def _tell_of_broken(catalog: Catalog) -> None:
+    """The last moment may be in a backup that was passed over."""
+    for one, found in catalog.looked().items():
+        if isinstance(found, Corrupt):
+            say(f"backup {one} is broken and was passed over: {found}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,10 @@ class _Load:
                     progress=progress,
                     **options,
                 )
+        except Corrupt as error:
+            raise Corrupt(
+                f"{error}. `analect backup check` says which backups are whole: name one with --id"
+            ) from error
         finally:
             engine.dispose()
 

@@ -56,10 +56,10 @@ _MONTH = "month"
 _LOCK = 0x616E616C0004
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Position:
     """A moment: the last numbers that were given by then on SQLite, the oldest transaction that
-    was still running on Postgres.
+    was still running on Postgres. Later ones are greater.
     """
 
     changes: int = 0
@@ -91,6 +91,11 @@ class Head:
     def last_position(self) -> Position:
         """Where that one stands."""
         return self.log_position or self.position
+
+    @property
+    def order(self) -> tuple[Position, str, int]:
+        """What is greater of a later one: what changed since the lesser one's may be forgotten."""
+        return (self.position, self.backup, self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +156,22 @@ class Changes:
         with read_transaction(self._engine) as connection:
             return _heads(connection)
 
-    def advance(self, address: str, head: Head) -> None:
-        """A place has more now; what no place needs any more is forgotten."""
+    def advance(self, address: str, head: Head) -> bool:
+        """A place has more now; what no place needs any more is forgotten. Whether it was so: one
+        that began later may have ended before, and then nothing goes on from this one.
+        """
         with write_transaction(self._engine) as connection:
             heads = {
                 name: one
                 for name, one in _heads(connection, held=True).items()
                 if head.at - one.at < STALE and one.log_id == head.log_id
             }
+            if address in heads and heads[address].order >= head.order:
+                return False
             heads[address] = head
             _save(connection, heads)
             _prune(connection, [one.position for one in heads.values()])
+            return True
 
     def forget(self, address: str) -> None:
         """A place is gone; with the last one the log ends."""
@@ -177,6 +187,14 @@ def head_of(connection: Connection, address: str) -> Head | None:
     """Where a place stands, if the log that it stands in is whole."""
     head = _heads(connection).get(address)
     return head if head is not None and standing(connection) == head.log_id else None
+
+
+def stands_at(connection: Connection, address: str, link: str, since: Position) -> bool:
+    """Whether a place still goes on from a link, and so all that changed ``since`` then is noted."""
+    head = _heads(connection).get(address)
+    if head is None:
+        return False
+    return (link, since) in {(head.backup, head.position), (head.last, head.last_position)}
 
 
 def standing(connection: Connection) -> str | None:

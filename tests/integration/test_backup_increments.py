@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,16 +11,17 @@ from sqlalchemy import Engine, event, text
 
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.keeping import Keeping, to_remove
-from analect.lifecycle.backup.pruning import leftovers, remove
+from analect.lifecycle.backup.pruning import leftovers, prune, remove
 from analect.model.errors import Conflict, Corrupt
-from analect.model.ids import to_micros
+from analect.model.ids import DAY, to_micros
 from analect.model.query import Annotation
 from analect.service import AnalysisService
 from analect.store.alone import alone
 from analect.store.changes import TRACKED, Changes
 from analect.store.dropping import IdSum, drop_month
 from analect.store.engine import is_postgres, open_engine, read_transaction, write_transaction
-from tests.integration.backing_up import drafts, everything
+from tests.integration.backing_up import clock, drafts, everything
+from tests.integration.commands import Commands
 
 
 def change(settings, number):
@@ -122,7 +124,7 @@ def test_an_increment_asks_little(backed, settings):
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     # Each is a wait for a server that is perhaps not near.
-    assert not is_postgres(backed.engine) or len(asked) <= 17, asked
+    assert not is_postgres(backed.engine) or len(asked) <= 18, asked
 
 
 def test_the_lock_of_a_backup_takes_no_session_from_the_pool(backed):
@@ -236,6 +238,59 @@ def test_pruning_keeps_what_a_kept_link_needs(backed, settings):
     assert all(one.whole for one in check(backed.catalog, None))
     backed.drill(newer)
     assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [full]
+
+
+def broken(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-9] + b"x" + data[-8:])
+
+
+def test_a_chain_that_lost_a_link_takes_no_whole_backups_place(backed, settings):
+    whole = backed.write().id
+    lost = backed.job().incremental().id
+    last = backed.job().incremental().id
+    backed.drill(last)
+    (backed.folder / backed.catalog.path(lost, "manifest")).unlink()
+    assert {one.id: one.state for one in backed.catalog.listed()} == {
+        whole: "COMPLETED",
+        last: "BROKEN",
+    }
+    keeping = Keeping(1, 0, 0, 0, 0)
+    for dry_run in (True, False):
+        with pytest.raises(Corrupt, match=f"{last} is broken.*{lost}.*--broken"):
+            prune(backed.engine, backed.catalog, keeping, clock=clock, dry_run=dry_run)
+    done = prune(backed.engine, backed.catalog, keeping, clock=clock, broken=True)
+    assert (done.removed, done.leftovers) == ([last], [lost])
+    assert [one.whole for one in check(backed.catalog, None)] == [True]
+    broken(backed.folder / backed.catalog.path(whole, "manifest"))
+    with pytest.raises(Corrupt, match="no backup in this place can be restored"):
+        prune(backed.engine, backed.catalog, keeping, clock=clock, broken=True)
+
+
+@pytest.mark.usefixtures("commands_without_logs")
+def test_a_broken_backup_does_not_keep_older_moments_from_coming_back(backed, settings, tmp_path):
+    run, dest = Commands(settings), str(tmp_path / "dest")
+    first = run("backup", "create", dest, "--i-have-the-recovery-key")[1]["id"]
+    last = run("backup", "create", dest)[1]["id"]
+    broken(tmp_path / "dest" / backed.catalog.path(last, "manifest"))
+    code, said = run("restore", dest, "--dry-run")
+    assert (code, last in said, "--id" in said) == (4, True, True)
+    code, said = run("restore", dest, "--dry-run", "--to", "0s")
+    assert (code, said["backup"]) == (0, first)
+    code, said = run("backup", "prune", dest)
+    assert (code, "--broken" in said) == (4, True)
+    assert run("backup", "prune", dest, "--broken")[1]["removed"] == [last]
+    assert run("backup", "prune", dest)[0] == 0
+
+
+def test_the_last_backup_is_the_newest_wherever_the_clock_has_gone(backed):
+    ahead = replace(backed.job(), clock=lambda: clock() + 400 * DAY)
+    first = ahead.full().id
+    last = backed.write().id
+    assert backed.catalog.newest() == last
+    assert backed.catalog.at(clock()) == last
+    assert to_remove(backed.catalog, Keeping(1, 0, 0, 0, 0)) == [first]
+    assert backed.job().incremental().parent == last
 
 
 def test_what_is_lost_is_not_taken_for_what_is_left(backed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -9,14 +10,16 @@ from sqlalchemy import Engine
 
 from analect.lifecycle.backup.files import FilesOut
 from analect.lifecycle.backup.manifest import Catalog, Checkpoint, Manifest
-from analect.lifecycle.backup.write import Base, Progress, write_link
-from analect.model.errors import Conflict, NotFound
-from analect.model.ids import Clock, RandomBytes, new_id
+from analect.lifecycle.backup.write import Base, Overtaken, Progress, write_link
+from analect.model.errors import Conflict, NotFound, StoreUnavailable
+from analect.model.ids import Clock, RandomBytes, id_millis, is_record_id, new_id
 from analect.store.changes import Changes, Head, head_of
 from analect.store.engine import read_transaction
 from analect.store.migrate import version_of
 
 log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 5
 
 MANUAL = "manual"
 KINDS = {MANUAL: False, "daily": True, "weekly": False, "monthly": False}
@@ -50,15 +53,18 @@ class BackupJob:
 
         Raises:
             Conflict: there is none to go on from; make a full one.
-            StoreUnavailable: database or place fail, or the place is full.
+            StoreUnavailable: database or place fail, the place is full, or others are always faster.
         """
-        base = self.base()
-        if base is None:
-            raise Conflict(
-                "there is no backup in this place that this store can go on from: make a full one "
-                "(without --incremental)"
-            )
-        return self._write(kind, base)
+        for _ in range(_ATTEMPTS):
+            base = self.base()
+            if base is None:
+                raise Conflict(
+                    "there is no backup in this place that this store can go on from: make a full "
+                    "one (without --incremental)"
+                )
+            with suppress(Overtaken):
+                return self._write(kind, base)
+        raise StoreUnavailable("other backups keep ending before this one begins; try again")
 
     def of_kind(self, kind: str) -> Manifest:
         """A full backup or an increment, as the kind has it."""
@@ -90,8 +96,14 @@ class BackupJob:
             manifest.schema,
         )
 
+    def _fresh_id(self) -> str:
+        """The last of all in the place, wherever the clock has gone: the last backup is the newest."""
+        there = [one for one in self.catalog.place.names(self.catalog.store) if is_record_id(one)]
+        behind = (id_millis(max(there)) + 1) * 1000 if there else 0
+        return new_id(max(self.clock(), behind), self.random_bytes)
+
     def _write(self, kind: str, base: Base | None) -> Manifest:
-        link = new_id(self.clock(), self.random_bytes)
+        link = self._fresh_id()
         written = write_link(
             self.engine,
             self.catalog,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from analect.lifecycle.backup.manifest import Catalog, Manifest
-from analect.model.errors import Corrupt, NotFound
+from analect.model.errors import Corrupt
 from analect.model.ids import to_datetime
 
 
@@ -34,9 +34,10 @@ _PERIODS: Mapping[str, Callable[[datetime], tuple[int, ...]]] = {
 
 def kept(backups: Iterable[Manifest], verified: Iterable[str], keeping: Keeping) -> set[str]:
     """The ids that stay: what is to be kept, the newest backup, the newest verified one, and
-    whatever those go on from.
+    whatever those go on from. Ids are in the order in which backups were made, which a clock that
+    was wrong is not.
     """
-    newest_first = sorted(backups, key=lambda one: (one.taken_at, one.id), reverse=True)
+    newest_first = sorted(backups, key=lambda one: one.id, reverse=True)
     parents = {one.id: one.parent for one in newest_first}
     wanted = [one.id for one in newest_first[: max(keeping.last, 1)]]
     for period, of in _PERIODS.items():
@@ -55,19 +56,32 @@ def kept(backups: Iterable[Manifest], verified: Iterable[str], keeping: Keeping)
     return staying
 
 
-def to_remove(catalog: Catalog, keeping: Keeping) -> list[str]:
-    """Backups of a place that may go, newest first, so that no link goes before what needs it. One
-    whose manifest cannot be read stays for people to look at, and all it might need with it.
+def to_remove(catalog: Catalog, keeping: Keeping, *, broken: bool = False) -> list[str]:
+    """Backups of a place that may go, newest first, so that no link goes before what needs it.
+    ``broken``: those as well that nothing can restore any more.
+
+    Raises:
+        Corrupt: there is such a one, and it was not said that it may go: it stays for people to look
+            at, and all it might need with it; or nothing is left that can be restored.
     """
-    manifests = []
-    for backup in catalog.ids():
-        try:
-            manifests.append(catalog.manifest(backup))
-        except (Corrupt, NotFound):
-            return []
-    verified = [one.id for one in manifests if _is_verified(catalog, one.id)]
-    staying = kept(manifests, verified, keeping)
-    return [one.id for one in reversed(manifests) if one.id not in staying]
+    whole, damaged = [], []
+    for backup, found in catalog.looked().items():
+        if isinstance(found, Corrupt):
+            damaged.append((backup, found))
+        else:
+            whole.append(found)
+    if damaged and not whole:
+        raise Corrupt(f"no backup in this place can be restored: {damaged[0][1]}")
+    if damaged and not broken:
+        raise Corrupt(
+            f"nothing is removed, for backup {damaged[0][0]} is broken: {damaged[0][1]}. Once you "
+            "have a backup that `analect backup check` calls whole, `analect backup prune --broken` "
+            "removes those that nothing can restore, and goes on"
+        )
+    verified = [one.id for one in whole if _is_verified(catalog, one.id)]
+    staying = kept(whole, verified, keeping)
+    gone = [one.id for one in whole if one.id not in staying] + [one for one, _ in damaged]
+    return sorted(gone, reverse=True)
 
 
 def _is_verified(catalog: Catalog, backup: str) -> bool:

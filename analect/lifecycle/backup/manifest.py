@@ -231,6 +231,23 @@ class Catalog:
             raise Corrupt(f"the manifest of {link} is of another backup or format")
         return found, self.keys.digest(data)
 
+    def looked(self) -> dict[str, Manifest | Corrupt]:
+        """What every finished backup says of itself, oldest first, or why nothing can restore it:
+        its manifest does not verify, or one that it goes on from is not there, or broken itself.
+        """
+        signed: dict[str, tuple[Manifest, str] | Corrupt] = {}
+        for backup in self.ids():
+            try:
+                signed[backup] = self.signed(backup)
+            except NotFound:
+                continue  # it was removed meanwhile
+            except Corrupt as error:
+                signed[backup] = error
+        found: dict[str, Manifest | Corrupt] = {}
+        for backup, one in signed.items():
+            found[backup] = one if isinstance(one, Corrupt) else _on_from(one[0], signed, found)
+        return found
+
     def chain(self, link: str) -> list[Manifest]:
         """A link and all it goes on from, the full backup first.
 
@@ -289,7 +306,7 @@ class Catalog:
             NotFound: there was none by then.
         """
         # The log behind a backup goes on until the next backup is whole: look at two of them.
-        bases = (self.manifest(one) for one in reversed(self.ids()))
+        bases = (one for one in reversed(self.looked().values()) if isinstance(one, Manifest))
         by_then = islice((base for base in bases if base.taken_at <= moment), 2)
         links = [link for base in by_then for link in (base, *self._log_until(base.id, moment))]
         if not links:
@@ -335,9 +352,11 @@ class Catalog:
 
     def listed(self) -> Iterator[Listed]:
         """Every finished backup, oldest first."""
-        for backup in self.ids():
+        for backup, found in self.looked().items():
+            if isinstance(found, Corrupt):
+                yield Listed(backup, "BROKEN", "", None, None, None, 0, 0, str(found))
+                continue
             try:
-                found = self.manifest(backup)
                 state = "COMPLETED" if self.drill(backup) is None else "VERIFIED"
                 last = self.segments(backup)
                 until = self.manifest(last[-1]).taken_at if last else None
@@ -356,6 +375,25 @@ class Catalog:
                 files=len(found.files or ()),
                 files_lost=sum(one.lost for one in found.files or ()),
             )
+
+
+def _on_from(
+    manifest: Manifest,
+    signed: Mapping[str, tuple[Manifest, str] | Corrupt],
+    looked: Mapping[str, Manifest | Corrupt],
+) -> Manifest | Corrupt:
+    """The manifest, if the chain behind it stands; of older ones that was ``looked`` at already."""
+    if (parent := manifest.parent) is None:
+        return manifest
+    before = signed.get(parent)
+    if before is None:
+        return Corrupt(f"{manifest.id} goes on from {parent}, which is not there")
+    if isinstance(before, Corrupt):
+        return Corrupt(f"{manifest.id} goes on from {parent}, which is broken: {before}")
+    if before[1] != manifest.parent_digest:
+        return Corrupt(f"{manifest.id} goes on from another {parent} than the one that is there")
+    further = looked.get(parent)
+    return further if isinstance(further, Corrupt) else manifest
 
 
 def told_files(chain: Sequence[Manifest]) -> tuple[HeldFile, ...] | None:

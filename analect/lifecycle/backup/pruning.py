@@ -40,22 +40,24 @@ def prune(
     keeping: Keeping,
     *,
     clock: Clock,
+    broken: bool = False,
     dry_run: bool = False,
     checkpoint: Checkpoint = lambda _name: None,
 ) -> Pruned:
-    """Remove what is not to be kept, while nobody writes backups of this store.
+    """Remove what is not to be kept, while nobody writes backups of this store; ``broken``: and
+    what nothing can restore any more.
 
     Raises:
-        Corrupt: a backup that stays cannot be read, so no copy of a file is removed.
+        Corrupt: a backup is broken and was not to be removed, so nothing is.
         StoreUnavailable: database or place do not answer. The next run goes on.
     """
     if dry_run:
-        return Pruned(to_remove(catalog, keeping), dry_run, [], 0)
+        return Pruned(to_remove(catalog, keeping, broken=broken), dry_run, [], 0)
     with alone(engine, "backing-up"):
         if isinstance(catalog.place, FolderPlace):
             # Not the latest: another store may be writing into the same folder.
             catalog.place.tidy((clock() - DAY) / 1_000_000)
-        gone = to_remove(catalog, keeping)
+        gone = to_remove(catalog, keeping, broken=broken)
         for backup in gone:
             remove(catalog, backup, checkpoint)
         cut_off = leftovers(catalog)

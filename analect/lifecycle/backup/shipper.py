@@ -8,13 +8,16 @@ does it.) A segment is an increment like any other, only smaller.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from analect.lifecycle.backup.job import BackupJob
 from analect.lifecycle.backup.manifest import FORMAT, LOG, MANIFEST, HeldFile
-from analect.lifecycle.backup.write import SEGMENT, Base, snapshot, write_link
-from analect.model.errors import Conflict
+from analect.lifecycle.backup.write import SEGMENT, Base, Overtaken, snapshot, write_link
+from analect.model.errors import Conflict, StoreUnavailable
 from analect.store.changes import Changes, Head, position
+
+_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
@@ -35,6 +38,12 @@ class Shipper:
             Conflict: there is no backup in the place that this store can go on from.
             StoreUnavailable: database or place fail; nothing is lost, the next time has it all.
         """
+        for _ in range(_ATTEMPTS):
+            with suppress(Overtaken):
+                return self._ship()
+        raise StoreUnavailable("backups keep ending before the log behind them is written")
+
+    def _ship(self) -> bool:
         head = self._head()
         if head != self._known:
             head = self._checked(head)
@@ -61,7 +70,9 @@ class Shipper:
             log=link,
             log_position=written.position,
         )
-        Changes(self.job.engine).advance(self.job.catalog.place.address, moved)
+        if not Changes(self.job.engine).advance(self.job.catalog.place.address, moved):
+            self._ship()  # a backup ended meanwhile: the log goes on behind that one
+            return True
         self.job.checkpoint("head moved")
         self._known, self._digest = moved, written.digest
         self._hashes = written.manifest.hashes

@@ -36,7 +36,7 @@ from analect.lifecycle.backup.manifest import (
     Stored,
     TableContent,
 )
-from analect.model.errors import StoreUnavailable
+from analect.model.errors import Conflict, StoreUnavailable
 from analect.model.ids import Clock, Micros, id_floor, id_text, month_of
 from analect.store.alone import alone
 from analect.store.backup_references import BackupReferences
@@ -52,6 +52,7 @@ from analect.store.changes import (
     noted,
     position,
     standing,
+    stands_at,
 )
 from analect.store.engine import is_postgres, read_transaction
 from analect.store.migrate import schema_version
@@ -118,6 +119,12 @@ class Written:
     log_id: str | None
 
 
+class Overtaken(Conflict):
+    """Another backup ended in the place before this one looked at the database: what changed since
+    its base may not be noted any more.
+    """
+
+
 def tables_of(connection: Connection) -> list[RawTable]:
     """Every table that goes into a backup, those first that decide."""
     rest = sorted(metadata.tables.keys() - {*FIRST} - DERIVED)
@@ -154,6 +161,7 @@ def write_link(
         None for a segment without any change.
 
     Raises:
+        Overtaken: nothing goes on from ``base`` any more; nothing was written.
         StoreUnavailable: database or place fail, or the place is full.
     """
     schema = (base and base.schema) or schema_version(engine) or ""
@@ -163,6 +171,9 @@ def write_link(
         _snapshot_with_files(engine, files, base) as (connection, held),
     ):
         taken_at = clock()
+        address = catalog.place.address
+        if base is not None and not stands_at(connection, address, base.link, base.position):
+            raise Overtaken(f"another backup was written to {address} meanwhile; try again")
         checkpoint("files held")
         same_files = kind == SEGMENT and base is not None and held == base.files
         told = None if same_files else held
