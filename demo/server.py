@@ -65,14 +65,13 @@ def start(
     url = f"http://127.0.0.1:{port}"
     server = Server(process, url, home, log, tuple(folders), environment)
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{server.url}/readyz", timeout=2).status_code == httpx.codes.OK:
-                return server
-        except httpx.TransportError:
-            time.sleep(0.1)
+    with httpx.Client(base_url=url, timeout=2) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if client.get("/readyz").is_success:
+                    return server
+            except httpx.TransportError:
+                time.sleep(0.1)
     process.kill()
     raise DemoFailed(f"the server did not become ready:\n{log.read_text('utf-8')[-2000:]}")
 

@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
+from tests import asking
 from tests.acceptance.processes import wait_for
 from tests.conftest import requires
 
@@ -82,7 +82,7 @@ class Prometheus:
 
     def ask(self, path: str, **params: str) -> Any:
         """``data`` of an answer of its API; a question it does not understand is an error."""
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=30)
+        answer = asking.get(f"{self.url}/api/v1/{path}", params=params, timeout=30)
         assert answer.is_success, answer.text
         return answer.json()["data"]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests import asking
 from tests.acceptance.processes import Server, wait_for
 
 SOURCE = "load"
@@ -69,12 +70,12 @@ class Load:
 
     def finish(self, url: str) -> None:
         """Send again, until acked, what was not."""
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with asking.client(url, timeout=30) as client:
             while self._again:
                 self._send(client, self._again.pop())
 
     def _connection(self, url: str, stopped: threading.Event, size: int) -> None:
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with asking.client(url, timeout=30) as client:
             while not stopped.is_set():
                 answered = self._send(client, self._numbers(size))
                 stopped.wait(self.pause if answered else 0.02)

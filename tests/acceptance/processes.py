@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests import asking
+
 DEADLINE = 60.0
 
 
@@ -43,7 +45,7 @@ class Server:
     def http(self) -> httpx.Client:
         """A client of it, opened when first asked for."""
         if self._client is None:
-            self._client = httpx.Client(base_url=self.url, timeout=DEADLINE)
+            self._client = asking.client(self.url, timeout=DEADLINE)
         return self._client
 
     def listen(self) -> str:

@@ -23,6 +23,7 @@ from analect_operator.dashboards import DASHBOARDS, rendered
 from analect_operator.metrics import Metrics
 from analect_operator.specs.schedules import Thresholds
 from analect_operator.specs.store import StoreSpec
+from tests import asking
 from tests.acceptance.alerting import Pod, Prometheus, needed, receiving, watching
 from tests.acceptance.processes import Place, wait_for
 from tests.valkey import valkey_server
@@ -102,7 +103,7 @@ def cluster(tmp_path: Path, postgres_url: str) -> Iterator[list[Pod]]:
                     "dispatcher": cluster.start("dispatch"),
                     "worker-text": cluster.start("work", "text"),
                 }
-                with httpx.Client(base_url=started["ingest"].url, timeout=30) as client:
+                with asking.client(started["ingest"].url, timeout=30) as client:
                     use(client)
                 wait_for(lambda: whole(service, 20))
             servers = {part: {"managed": {}} for part in ("database", "queue", "search")}

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from demo import proof
 from demo.dataset import load
+from tests import asking
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("1. Stored", "2. A thread", "3. Words", "4. Meaning", "5. Relations", "6. Status")
@@ -77,7 +77,7 @@ def _alive(pid: int) -> bool:
 
 def test_it_leaves_the_server_running_on_request(kept: dict[str, str]) -> None:
     url = kept["Still running"].removesuffix("/docs")
-    status = httpx.get(f"{url}/v1/status").json()
+    status = asking.get(f"{url}/v1/status").json()
     assert status["store"]["records"] >= 300
     assert Path(kept["Its data"], "analect.db").is_file()
     assert Path(kept["Its key ring"]).is_dir()

@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import asking
 from tests.ports import free_port
 from tests.valkey import valkey_server
 
@@ -128,7 +129,7 @@ def serving(folder: Path, environment: dict[str, str], port: int) -> Iterator[No
 
 def _ready(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").is_success
+        return asking.get(f"http://127.0.0.1:{port}/readyz").is_success
     except httpx.TransportError:
         return False
 

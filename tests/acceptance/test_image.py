@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import asking
 from tests.acceptance.processes import wait_for
 from tests.valkey import valkey_server
 
@@ -111,7 +112,7 @@ class Nobody:
         assert process.stdout is not None
         try:
             url = json.loads(process.stdout.readline())["url"]
-            with httpx.Client(base_url=url, timeout=30) as client:
+            with asking.client(url, timeout=30) as client:
                 wait_for(lambda: client.get("/readyz").status_code == httpx.codes.OK)
                 inside = Path(f"/proc/{process.pid}/uid_map").read_text().split()
                 assert inside[0] == "10001"

@@ -8,11 +8,11 @@ import os
 import random
 from contextlib import ExitStack
 
-import httpx
 import pytest
 
 from analect.service import AnalysisService
 from analect.settings import Settings
+from tests import asking
 from tests.engines import graphs
 from tests.engines.search import refresh
 
@@ -83,7 +83,7 @@ def test_any_process_and_any_server_may_die_while_records_flow(
         neo4j.wait()
         refresh(place)
         nothing_lost(service, flow.acked)
-    leaders = [httpx.get(f"{running[n].url}/v1/status").json() for n in (1, 3)]
+    leaders = [asking.get(f"{running[n].url}/v1/status").json() for n in (1, 3)]
     for one in leaders:
         assert {engine["state"] for engine in one["engines"].values()} == {"ok"}
         assert set(one["engines"]) == {"database", "queue", "search", "graph"}

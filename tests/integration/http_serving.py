@@ -16,6 +16,7 @@ import uvicorn
 from analect.service import AnalysisService
 from analect.settings import Settings
 from analect_ingest.app import create_app
+from tests import asking
 
 DEADLINE = 20.0
 
@@ -64,7 +65,7 @@ def running(
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=DEADLINE) as client:
+        with asking.client(url, headers=headers, timeout=DEADLINE) as client:
             yield Running(url, port, app, service, client)
     finally:
         app.state.serving.stop()

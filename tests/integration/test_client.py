@@ -16,6 +16,7 @@ import pytest
 
 from analect.client import AsyncClient, Client, Options
 from analect.client.events import EventStream
+from analect.client.transport import Address
 from analect.client.wire import entry_of, error_of, retry_after
 from analect.model.errors import (
     ConfigurationError,
@@ -595,3 +596,8 @@ def test_a_server_that_dies_loses_and_doubles_nothing(real):
         assert client.counters.accepted + client.counters.duplicates == 400
         assert {item["id"] for item in client.list()} == ids
         assert client.status()["store"]["records"] == 400
+
+
+def test_certificates_are_looked_at_where_there_are_any():
+    assert Address("https://here").options()["verify"] is True
+    assert Address("http://here").options()["verify"] is False

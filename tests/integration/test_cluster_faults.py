@@ -8,7 +8,6 @@ import os
 import random
 import signal
 
-import httpx
 import pytest
 from sqlalchemy import func, select
 
@@ -22,6 +21,7 @@ from analect.store.tables import outbox, records
 
 pytest.importorskip("rq", reason="needs the extra `engines`")
 
+from tests import asking
 from tests.integration.clusters import (
     Cluster,
     Flow,
@@ -113,7 +113,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(cluster, gated):
         (gated / "open").touch()
         asleep.send_signal(signal.SIGCONT)
         counted = 'analect_processing_records_total{processor="gated"} 10.0'
-        wait_for(lambda: counted in httpx.get(f"{asleep.url}/metrics").text)
+        wait_for(lambda: counted in asking.get(f"{asleep.url}/metrics").text)
         assert {path.name for path in (gated / "index").iterdir()} == left
         assert not waiting(service)
         assert not service.status()["quarantine"]

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 
-import httpx
 import hypothesis
 import pytest
 import schemathesis
@@ -15,6 +14,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 
 from analect.access.api_keys import new_api_key
 from analect.telemetry.logs import configure_logging
+from tests import asking
 from tests.integration.http_serving import running, settings_in
 
 MAIL = "dora.operator@example.org"
@@ -197,7 +197,7 @@ def test_an_unexpected_error_says_nothing_of_its_inside(server, monkeypatch):
         raise RuntimeError(MAIL)
 
     monkeypatch.setattr(type(server.service), "status", broken)
-    answer = httpx.get(f"{server.url}/v1/status")
+    answer = asking.get(f"{server.url}/v1/status")
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal"
     assert MAIL not in answer.text

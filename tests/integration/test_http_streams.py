@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from analect_ingest import tail
+from tests import asking
 from tests.integration.http_serving import DEADLINE, running, settings_in, wait_for
 
 SERVE = """
@@ -132,7 +133,7 @@ def test_sigterm_under_load_ends_well_and_loses_nothing_acked(tmp_path):
         acked, stopped, enough = [], threading.Event(), threading.Event()
 
         def load(number):
-            with httpx.Client(base_url=url, timeout=DEADLINE) as client:
+            with asking.client(url, timeout=DEADLINE) as client:
                 while not stopped.is_set():
                     try:
                         answer = client.post("/v1/records", json=[{"input": f"load {number}"}] * 20)

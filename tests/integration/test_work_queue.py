@@ -11,7 +11,6 @@ import sys
 import threading
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
 from analect.model.errors import ConfigurationError
@@ -21,6 +20,7 @@ from analect.settings import Settings
 pytest.importorskip("rq", reason="needs the extra `engines`")
 
 from analect_processors.pool import EntryPool
+from tests import asking
 from tests.integration.clusters import (
     Cluster,
     alive,
@@ -58,12 +58,12 @@ def test_records_flow_from_the_outbox_to_the_indexes(cluster, service):
     cluster.store(service, 60)
     wait_for(lambda: whole(service, 60))
     for process in (dispatcher, *workers):
-        with httpx.Client(base_url=process.url) as probe:
+        with asking.client(process.url) as probe:
             assert probe.get("/healthz").json() == {"status": "ok"}
             assert probe.get("/readyz").json() == {"ready": True, "reasons": []}
             shown = "analect_queue_up_state" in probe.get("/metrics").text
             assert shown is (process is dispatcher)
-    status = httpx.get(f"{dispatcher.url}/v1/status").json()
+    status = asking.get(f"{dispatcher.url}/v1/status").json()
     assert status["leads"] is True
     jobs = {"queued": 0, "started": 0, "failed": 0, "stuck": 0, "workers": 1}
     assert status["queues"]["text"] == jobs
@@ -83,7 +83,7 @@ def test_workers_below_one_process(cluster, service, kind):
     cluster.start("work", "graph")
     wait_for(lambda: whole(service, 40))
     counted = 'analect_processing_records_total{processor="text"} 40.0'
-    wait_for(lambda: counted in httpx.get(f"{above.url}/metrics").text)
+    wait_for(lambda: counted in asking.get(f"{above.url}/metrics").text)
     below = children(above.pid)
     assert len(below) >= 2
     kill_number(below[0])
@@ -113,7 +113,7 @@ def test_a_worker_is_told_to_end_that_was_just_being_started(cluster, monkeypatc
 def test_workers_end_with_the_process_above(cluster, service):
     above = cluster.start("work", "text", "--worker", "pool", "--processes", "1")
     below = wait_for(lambda: children(above.pid))
-    wait_for(lambda: httpx.get(f"{above.url}/v1/status").json()["queues"]["text"]["workers"])
+    wait_for(lambda: asking.get(f"{above.url}/v1/status").json()["queues"]["text"]["workers"])
     kill(above)
     wait_for(lambda: not any(map(alive, below)))
 
@@ -125,7 +125,7 @@ def test_whoever_dies_in_the_end_everything_is_done_once(cluster, service, valke
     cluster.store(service, 100, entry=5)
     kill(worker)
     cluster.store(service, 100, entry=5)
-    leader = next(p for p in dispatchers if httpx.get(f"{p.url}/v1/status").json()["leads"])
+    leader = next(p for p in dispatchers if asking.get(f"{p.url}/v1/status").json()["leads"])
     kill(leader)
     valkey.client().flushall()
     cluster.store(service, 100, entry=5)
@@ -142,7 +142,7 @@ def test_without_the_queue_records_are_taken_and_wait(cluster, service, valkey):
     wait_for(lambda: whole(service, 20))
     valkey.stop()
     cluster.store(service, 20)
-    wait_for(lambda: not httpx.get(f"{dispatcher.url}/readyz").is_success)
+    wait_for(lambda: not asking.get(f"{dispatcher.url}/readyz").is_success)
     assert service.status()["processors"]["text"]["entries"]
     with valkey_server(port):
         wait_for(lambda: whole(service, 40))
@@ -151,7 +151,7 @@ def test_without_the_queue_records_are_taken_and_wait(cluster, service, valkey):
 
 
 def workers_of(dispatcher):
-    status = httpx.get(f"{dispatcher.url}/v1/status").json()
+    status = asking.get(f"{dispatcher.url}/v1/status").json()
     return {name: queue["workers"] for name, queue in status["queues"].items()}
 
 
@@ -166,7 +166,7 @@ def test_an_address_that_is_none_is_named(cluster, setting):
 def test_sweep_gives_back_what_the_queue_lost(cluster, service, valkey):
     dispatcher = cluster.start("dispatch")
     cluster.store(service, 10)
-    wait_for(lambda: httpx.get(f"{dispatcher.url}/v1/status").json()["queues"]["text"]["queued"])
+    wait_for(lambda: asking.get(f"{dispatcher.url}/v1/status").json()["queues"]["text"]["queued"])
     kill(dispatcher)
     valkey.client().flushall()
 
