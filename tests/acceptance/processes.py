@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests import asking
+from tests.waiting import pauses
 
 DEADLINE = 60.0
 
@@ -25,10 +26,10 @@ DEADLINE = 60.0
 def wait_for(condition: Callable[[], Any], seconds: float = DEADLINE) -> Any:
     """What ``condition`` returns once that is true."""
     end = time.monotonic() + seconds
-    pause = threading.Event()
+    pause, event = pauses(), threading.Event()
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come true in time"
-        pause.wait(0.02)
+        event.wait(next(pause))
     return found
 
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.ports import free_port
+from tests.waiting import pauses
 
 DEADLINE = 60
 MERGE = "application/merge-patch+json"
@@ -39,12 +40,13 @@ def _die_with_parent() -> None:
 def wait_for(look: Callable[[], Any], *, what: str, deadline: float = DEADLINE) -> Any:
     """What ``look`` returns, once that is neither None nor False."""
     end = time.monotonic() + deadline
+    pause = pauses()
     while True:
         found = look()
         if found not in (None, False):
             return found
         assert time.monotonic() < end, f"after {deadline} s still not: {what}"
-        time.sleep(0.02)
+        time.sleep(next(pause))
 
 
 def read_yaml(text: str) -> Any:

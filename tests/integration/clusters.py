@@ -17,6 +17,7 @@ from analect.model.errors import AnalectError, EngineUnavailable, TransientError
 from analect.model.ids import new_id
 from analect.model.record import Draft
 from analect.service.wiring import wall_clock
+from tests.waiting import pauses
 
 pytest.importorskip("redis", reason="needs the extra `engines`")
 
@@ -27,10 +28,10 @@ DEADLINE = 60.0
 
 def wait_for(condition, seconds=DEADLINE):
     end = time.monotonic() + seconds
-    pause = threading.Event()
+    pause, event = pauses(), threading.Event()
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come true in time"
-        pause.wait(0.05)
+        event.wait(next(pause))
     return found
 
 

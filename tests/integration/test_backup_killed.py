@@ -88,6 +88,13 @@ def grow(settings, number):
         service.put_document("story", "s1", {"title": f"the {number}th"})
 
 
+ACROSS = pytest.mark.parametrize(
+    ("store_url", "elsewhere"), [("sqlite", "postgres"), ("postgres", "sqlite")], indirect=True
+)
+"""Each kind as where it comes from and as where it goes; either to itself: `test_backup_increments`."""
+
+
+@ACROSS
 def test_a_backup_that_was_killed_is_none_and_the_next_one_is_whole(backed, settings, elsewhere):
     names_so_far: list[str] = []
 
@@ -117,6 +124,7 @@ def test_a_backup_that_was_killed_is_none_and_the_next_one_is_whole(backed, sett
     engine.dispose()
 
 
+@ACROSS
 def test_a_restore_that_was_killed_is_whole_or_nothing(backed, settings, elsewhere):
     backed.write()
     grow(settings, 1)
