@@ -80,6 +80,10 @@ class Prometheus:
 
     url: str
 
+    def ready(self) -> bool:
+        """Whether it answers questions now."""
+        return asking.get(f"{self.url}/-/ready").is_success
+
     def ask(self, path: str, **params: str) -> Any:
         """``data`` of an answer of its API; a question it does not understand is an error."""
         answer = asking.get(f"{self.url}/api/v1/{path}", params=params, timeout=30)
@@ -191,6 +195,7 @@ def watching(
             )
         )
         prometheus = Prometheus(f"http://{address}")
+        wait_for(prometheus.ready)  # it listens before it has opened what it keeps
         wait_for(lambda: prometheus.scraped(len(pods)))
         wait_for(lambda: not prometheus.unwell())
         yield prometheus
