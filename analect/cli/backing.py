@@ -138,6 +138,8 @@ def check(session: Session, dest: Dest, backup: Id = None) -> None:
     """
     session.quiet_logs()
     if (tool := stanza_of(session.settings(), dest)) is not None:
+        if backup is not None:
+            raise typer.BadParameter("pgBackRest checks all backups at once", param_hint="--id")
         tool.check()
         session.out.value(
             {"items": [{"id": one.id, "whole": not one.broken} for one in tool.list()]}

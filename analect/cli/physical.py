@@ -63,8 +63,15 @@ def restore_files(
     )
 
 
-def drill_files(session: Session, tool: PgBackRest, dest: str, scratch: Path | None) -> None:
-    """Restore into a scratch folder, start a server there, read from it, throw it away."""
+def drill_files(
+    session: Session, tool: PgBackRest, dest: str, label: str | None, scratch: Path | None
+) -> None:
+    """Restore the newest backup, or the one of ``label``, into a scratch folder, start a server
+    there, which goes on to the end of the log, read from it, throw it away.
+
+    Raises:
+        NotFound: there is no such backup.
+    """
     from sqlalchemy.engine import make_url
 
     from analect.cli.backups import ring_of
@@ -75,14 +82,15 @@ def drill_files(session: Session, tool: PgBackRest, dest: str, scratch: Path | N
     from analect.store.engine import open_engine
 
     settings = session.settings()
-    newest = next(reversed(tool.list()), None)
-    if newest is None:
-        raise NotFound(f"there is no backup in {dest}")
+    found = [one for one in tool.list() if label in {None, one.id}]
+    if not found:
+        raise NotFound(f"there is no backup {label or ''}".rstrip() + f" in {dest}")
+    drilled = found[-1].id
     url = make_url(_url(settings))
     with tempfile.TemporaryDirectory(prefix="analect-drill-", dir=scratch) as folder:
         data = _enterable(Path(folder), scratch)
         began = time.monotonic()
-        tool.restore(data)
+        tool.restore(data, label=drilled)
         with started(data, settings.backup.pg_ctl, url.username or "", url.database or "") as at:
             recovery = time.monotonic() - began
             engine = open_engine(at)
@@ -94,8 +102,8 @@ def drill_files(session: Session, tool: PgBackRest, dest: str, scratch: Path | N
                 engine.dispose()
     now = wall_clock()
     done = Drill(
-        backup=newest.id,
-        link=newest.id,
+        backup=drilled,
+        link=drilled,
         drilled_at=now,
         rows=rows,
         dropped=0,

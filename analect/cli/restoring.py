@@ -230,7 +230,7 @@ def drill(
     """
     session.quiet_logs()
     if (tool := stanza_of(session.settings(), dest)) is not None:
-        drill_files(session, tool, dest, scratch)
+        drill_files(session, tool, dest, backup, scratch)
         return
     from analect.service.wiring import wall_clock
 

@@ -13,7 +13,7 @@ import typer
 
 from analect.cli.output import plain
 from analect.cli.session import TERMINAL, Session, command, group_of, need_store, say
-from analect.model.errors import InvalidInput, NotFound
+from analect.model.errors import ConfigurationError, InvalidInput, NotFound
 from analect.model.query import MAX_LIMIT, PageRequest
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def run(session: Session, policy: Policies = None) -> None:
         report = asdict(service.retention.run(policies, progress))
         settings = session.settings()
     lines = report.pop("lines")
-    leave_summary(settings.retention.termination_log, report)
     session.out.value({**report, "lines": len(lines)})
+    leave_summary(settings.retention.termination_log, report)
 
 
 def archive(session: Session, policy: Policies = None) -> None:
@@ -88,11 +88,11 @@ def archive(session: Session, policy: Policies = None) -> None:
         policies = service.retention.policies(policy or ())
         report = asdict(service.retention.archive(policies, progress))
     report["retention"]["lines"] = len(report["retention"]["lines"])
-    leave_summary(session.settings().retention.termination_log, report)
     if session.json:
         session.out.value(report)
     else:
         session.out.lines(told(report))
+    leave_summary(session.settings().retention.termination_log, report)
     if report["damaged"]:
         say("files are damaged: restore them from a backup (`analect restore`)")
         raise typer.Exit(TERMINAL)
@@ -311,10 +311,21 @@ def shown(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def leave_summary(path: Path | None, report: dict[str, Any]) -> None:
-    """The summary for who started this as a job: at most 4 KiB of JSON."""
+    """The summary for who started this as a job: at most 4 KiB of JSON.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
     if path is None:
         return
     import json
 
     text = json.dumps(plain(report), default=str)
-    path.write_text(text if len(text) <= 4096 else json.dumps({"outcome": report["outcome"]}))
+    try:
+        path.write_text(text if len(text) <= 4096 else json.dumps({"outcome": report["outcome"]}))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the work is done and its report is kept (`analect retention reports`), but the summary "
+            f"of it cannot be written to {path}: {error.strerror}",
+            field="retention.termination_log",
+        ) from error

@@ -142,7 +142,8 @@ class Retaining:
         need_archive()
         from analect.lifecycle.retention.explain import explain
 
-        return explain(record, rules_at(self._stored(policies), self._holds.all(), self._clock()))
+        rules = rules_at(self._stored(policies), self._holds.all(), self._clock())
+        return explain(record, rules, self._engine)
 
     def reports(self, job: str) -> list[dict[str, Any]]:
         """The last reports of a job (``retention``, ``archive``), or receipts (``purge``)."""

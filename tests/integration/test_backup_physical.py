@@ -117,12 +117,16 @@ def test_a_server_is_backed_up_drilled_and_put_back_at_a_moment(stanza, tmp_path
     scratch = folder / "scratch"
     scratch.mkdir()
     shutil.chown(scratch, "postgres", "postgres")
-    code, drilled = run("drill", "pgbackrest:main", "--scratch", str(scratch))
+    full = listed["items"][0]["id"]
+    code, drilled = run("drill", "pgbackrest:main", "--scratch", str(scratch), "--id", full)
     # Five of boris and six of carla; anna's keys are gone, and the bare ones have no payload.
     assert code == 0, drilled
-    assert (drilled["opened"], drilled["found"]) == (11, True)
+    assert (drilled["backup"], drilled["opened"], drilled["found"]) == (full, 11, True)
+    code, said = run("drill", "pgbackrest:main", "--id", "other")
+    assert (code, "no backup other in pgbackrest:main" in said) == (4, True)
+    assert run("backup", "check", "pgbackrest:main", "--id", full)[0] == 2
     listed = run("backup", "list", "pgbackrest:main")[1]["items"]
-    assert [one["state"] for one in listed] == ["COMPLETED", "VERIFIED"]
+    assert [one["state"] for one in listed] == ["VERIFIED", "COMPLETED"]
     assert list(scratch.iterdir()) == []
 
     data = scratch / "data"

@@ -7,10 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from analect.lifecycle.retention.loading import check_together, load_policies, parse_policy
-from analect.lifecycle.retention.policy import Policy, Rule
+from analect.lifecycle.retention.policy import FAMILIES, LegalHold, Policy, Rule, Selector
+from analect.lifecycle.tiers.summing import FAMILIES as COUNTED
 from analect.model.errors import ConfigurationError, Conflict
+from analect_operator.specs import retention
 
 HELD = {"tags": ["case-17"]}
 
@@ -74,15 +77,44 @@ def test_a_resource_means_the_same_as_its_fields() -> None:
     assert parse_policy(whole) == parse_policy(said, name="ours")
 
 
+@pytest.mark.parametrize(
+    ("form", "resource", "apart"),
+    [
+        (Policy, retention.RetentionSpec, {"name"}),
+        (Rule, retention.RetentionRule, set()),
+        (Selector, retention.Selector, {"subjects"}),
+        (LegalHold, retention.LegalHold, set()),
+    ],
+)
+def test_a_resource_has_every_field_of_the_form(
+    form: type[BaseModel], resource: type[BaseModel], apart: set[str]
+) -> None:
+    assert form.model_fields.keys() - apart <= resource.model_fields.keys()
+
+
+def test_every_family_of_a_resource_is_one() -> None:
+    assert retention.AggregateDays.model_fields.keys() == set(FAMILIES)
+
+
 def test_what_is_wrong_is_named() -> None:
     for said, place in (
         ({"rules": [{"name": "x", "hotDays": 9, "warmDays": 9}]}, "rules.0"),
         ({"rules": [{"name": "x", "hotDay": 9}]}, "rules.0.hotDay"),
-        ({"rules": [{"name": "x", "selector": {"olderThan": "soon"}}]}, "olderThan"),
+        ({"rules": [{"name": "x", "selector": {"olderThan": "soon"}}]}, "olderThan: write an age"),
+        (
+            {"rules": [{"name": "x", "selector": {"kinds": "task"}}]},
+            "kinds: Input should be a list",
+        ),
+        ({"timeZone": "Mars/Olympus"}, "timeZone: there is no time zone"),
+        ({"aggregates": {"session": 9}}, "no aggregates session, only"),
     ):
         with pytest.raises(ConfigurationError) as caught:
             parse_policy(said)
         assert place in str(caught.value)
+
+
+def test_every_family_of_aggregates_can_be_named() -> None:
+    assert set(FAMILIES) == set(COUNTED)
 
 
 def test_the_shipped_policy() -> None:

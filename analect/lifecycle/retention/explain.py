@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import Engine
+
 from analect.lifecycle.retention.ages import leaves_at
 from analect.lifecycle.retention.rules import Rules
 from analect.lifecycle.tiers.columns import SCHEMA
 from analect.lifecycle.tiers.conditions import owners
 from analect.model.ids import Micros
 from analect.model.record import Record
-from analect.store.choosing import HELD
+from analect.store.choosing import HELD, Ownership, nth_newest
+from analect.store.engine import read_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,12 @@ class Explanation:
     why: str
 
 
-def explain(record: Record, rules: Rules) -> Explanation:
-    """What the rules say of one record, which is in ``record.tier``."""
+def explain(record: Record, rules: Rules, engine: Engine) -> Explanation:
+    """What the rules say of one record, which is in ``record.tier``.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
     import pyarrow as pa
 
     row = {name: getattr(record, name, None) for name in SCHEMA.names}
@@ -48,25 +55,37 @@ def explain(record: Record, rules: Rules) -> Explanation:
     standing = rules.rules[owner]
     move = standing.moves.get(record.tier)
     said = f"rule {standing.rule.name} of policy {standing.policy.name} is the first to select it"
+    names = (standing.policy.name, standing.rule.name)
     if move is None:
+        return _staying(record, f"{said}, and keeps it here", *names)
+    if standing.policy.dry_run:
+        return _staying(record, f"{said}, but the policy is a dry run, which moves nothing", *names)
+    last = standing.rule.keep_last
+    if last is not None and record.tier == "hot" and _is_kept(record, rules, owner, last, engine):
         return _staying(
-            record, f"{said}, and keeps it here", standing.policy.name, standing.rule.name
+            record, f"{said}, and it is among the {last} newest of the rule, which stay hot", *names
         )
     days = _days(standing.rule.stages, record.tier)
     at = leaves_at(record.occurred_at, days, standing.policy.time_zone)
-    last = standing.rule.keep_last
-    but = f", unless it is among the {last} newest of the rule" if last else ""
     when = "is due" if at <= rules.now else "is not due yet"
     return Explanation(
         id=record.id,
         tier=record.tier,
-        policy=standing.policy.name,
-        rule=standing.rule.name,
+        policy=names[0],
+        rule=names[1],
         held_by=(),
         next=move[0],
         moves_at=at,
-        why=f"{said}; it moves to {move[0]} when it is older than {days} days{but}, and {when}",
+        why=f"{said}; it moves to {move[0]} when it is older than {days} days, and {when}",
     )
+
+
+def _is_kept(record: Record, rules: Rules, owner: int, last: int, engine: Engine) -> bool:
+    """Whether a hot record is among the newest of its rule."""
+    with read_transaction(engine) as connection:
+        ownership = Ownership(connection, rules.choices, rules.held)
+        oldest = nth_newest(connection, ownership, owner, last)
+    return oldest is None or record.id >= oldest
 
 
 def _days(stages: tuple[tuple[str, int | None], ...], tier: str) -> int:

@@ -60,8 +60,9 @@ def parse_policy(said: Any, *, name: str = "policy") -> Policy:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"])
+        wrong = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
         raise ConfigurationError(
-            f"policy {name}: {place + ': ' if place else ''}{problem['msg']}", field=place or None
+            f"policy {name}: {place + ': ' if place else ''}{wrong}", field=place or None
         ) from None
 
 

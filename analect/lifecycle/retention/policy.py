@@ -18,6 +18,8 @@ Then = Literal["aggregate", "archive", "delete"]
 Anonymise = Literal["none", "subjects", "payloads"]
 Tier = Literal["hot", "warm", "cold", "gone"]
 
+FAMILIES = ("interactions", "queries", "content", "performance", "business", "sessions")
+"""Of monthly aggregates."""
 _AGE = re.compile(r"(\d{1,8})([mhdw])\Z", re.ASCII)
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -165,8 +167,15 @@ class Policy(_Form):
     def _known(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise ValueError("there is no time zone of this name") from error
+        return value
+
+    @field_validator("aggregates")
+    @classmethod
+    def _families(cls, value: dict[str, int]) -> dict[str, int]:
+        if unknown := sorted(value.keys() - set(FAMILIES)):
+            raise ValueError(f"there are no aggregates {unknown[0]}, only {', '.join(FAMILIES)}")
         return value
 
     @model_validator(mode="after")

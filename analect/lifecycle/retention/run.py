@@ -238,7 +238,7 @@ class Retention:
                 chosen = _only(rules, here)
                 filing = self._advance(tier, (kind, month), chosen, here)
                 report.compressed += filing.cooled
-                report.deleted += len(filing.gone)
+                report.deleted += sum(map(len, filing.gone.values()))
                 report.bytes_freed += filing.bytes_freed
                 progress(report.compressed + report.deleted, report.planned)
 
@@ -250,15 +250,14 @@ class Retention:
             now_held = replace(rules, holds=(*rules.of_policies, *laid))
 
             def within(connection: Connection, filing: Filing) -> bool:
-                gone = filing.gone
                 if not same_holds(connection, laid):  # noqa: B023  (called before the next turn)
                     return False
                 self._summaries.leave_counted(connection, filing.left)
                 now = self._clock()
                 unindex(connection, filing.unindexed, self._processors, now, self._later)
-                if gone:
+                for owner, gone in filing.gone.items():
                     purge_filed(connection, gone, self._processors, now, self._later)
-                    (line, *_) = [one for one in lines if one.to == "gone"]
+                    line = next(one for one in lines if (one.owner, one.to) == (owner, "gone"))
                     receipt = self._receipt(line) | {"records": len(gone)}
                     keep_report(connection, "purge", "final", receipt, (rules.now, now))
                 return True

@@ -34,12 +34,12 @@ class Deciding(Moving, Protocol):
 
 @dataclass(slots=True)
 class Filing:
-    """What became of a month: counts, the ids that are gone, and those that were indexed until they
-    became cold.
+    """What became of a month: counts, the ids that are gone by the number of the rule that says so,
+    and those that were indexed until they became cold.
     """
 
     cooled: int = 0
-    gone: list[RecordId] = field(default_factory=list)
+    gone: dict[int, list[RecordId]] = field(default_factory=dict)
     unindexed: list[RecordId] = field(default_factory=list)
     left: dict[Key, Figures] = field(default_factory=dict)
     """Figures of what leaves the warm tier."""
@@ -73,12 +73,14 @@ class Filer:
         filed: list[Filed] = []
         cooling: list[Any] = []
         for file in self._files.standing(tier, kind=of[0], month=of[1]):
-            parts = self._parts(file, rules)
+            gone: dict[int, list[RecordId]] = {}
+            parts = self._parts(file, rules, gone)
             if set(parts) == {tier}:
                 continue
             retired.append(file)
             done.bytes_freed += file.bytes
-            done.gone += _ids(parts.get("gone", []))
+            for owner, ids in gone.items():
+                done.gone.setdefault(owner, []).extend(ids)
             if tier == WARM:
                 cooling += parts.get(COLD, [])
                 if file.indexed:
@@ -101,14 +103,21 @@ class Filer:
         done.bytes_freed -= sum(one.file.bytes for one in filed)
         return done
 
-    def _parts(self, file: TierFile, rules: Deciding) -> dict[str, list[Any]]:
-        """A file's rows by the tier they belong into now."""
+    def _parts(
+        self, file: TierFile, rules: Deciding, gone: dict[int, list[RecordId]]
+    ) -> dict[str, list[Any]]:
+        """A file's rows by the tier they belong into now; ``gone`` gets the ids of those that
+        belong into none.
+        """
         parts: dict[str, list[Any]] = {}
         for table in self._tables.tables(file):
             targets = np.full(len(table), file.tier, object)
+            ids = table.column("id")
             for place, owner in due_of(table, file.tier, rules):
                 if owner >= 0:
                     targets[place] = rules.target(owner, file.tier)
+                    if targets[place] == "gone":
+                        gone.setdefault(owner, []).append(RecordId(ids[place].as_py()))
             for target in sorted(set(targets)):
                 parts.setdefault(target, []).append(table.filter(pa.array(targets == target)))
         return parts

@@ -23,6 +23,8 @@ class Selector(Spec):
     tags: _Words = Field(default=[], description="Tags.")
     services: _Words = Field(default=[], description="Services.")
     statuses: _Words = Field(default=[], description="Statuses.")
+    threads: _Words = Field(default=[], description="Conversations.")
+    sessions: _Words = Field(default=[], description="Sessions.")
     success: bool | None = Field(default=None, description="Whether it went well.")
     older_than: _Age | None = Field(default=None, description="Older than this: `90d`.")
     newer_than: _Age | None = Field(default=None, description="Newer than this: `36h`.")
@@ -79,6 +81,17 @@ class LegalHold(Spec):
     selector: Selector = Field(description="Which records.")
 
 
+class AggregateDays(Spec):
+    """How long the monthly aggregates of each family are kept; for ever when not said."""
+
+    interactions: Days | None = Field(default=None, description="Days, of interactions.")
+    queries: Days | None = Field(default=None, description="Days, of queries.")
+    content: Days | None = Field(default=None, description="Days, of content.")
+    performance: Days | None = Field(default=None, description="Days, of performance.")
+    business: Days | None = Field(default=None, description="Days, of business metrics.")
+    sessions: Days | None = Field(default=None, description="Days, of sessions.")
+
+
 class StoreRef(Spec):
     """A store of the same namespace."""
 
@@ -106,6 +119,12 @@ class RetentionSpec(Spec):
         max_length=64,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         description="What nothing removes.",
+    )
+    aggregates: AggregateDays = Field(
+        default=AggregateDays(), description="How long monthly aggregates are kept."
+    )
+    warm_indexed: bool = Field(
+        default=True, description="Whether a search finds warm records as well."
     )
     schedule: Cron = Field(default="0 1 * * *", description="When it runs.")
     time_zone: TimeZone = Field(default="Etc/UTC", description="Time zone of the schedule.")
