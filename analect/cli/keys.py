@@ -14,6 +14,7 @@ from analect.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from analect.privacy.custody import Custody
+    from analect.settings import Settings
 
 _STANDARD = "-"
 
@@ -146,4 +147,22 @@ def _custody(session: Session) -> Custody:
     session.quiet_logs()
     from analect.privacy.custody import Custody
 
-    return Custody(session.settings(), os.urandom)
+    settings = session.settings()
+    return Custody(settings, os.urandom, lambda: _spread(settings))
+
+
+def _spread(settings: Settings) -> None:
+    """Bring the copies of the ring beside backups up to date."""
+    from analect.lifecycle.backup.rings import mirror_all
+    from analect.privacy.keyring import FolderKeyRing
+    from analect.service.wiring import database_url
+    from analect.store.backup_places import BackupPlaces
+    from analect.store.engine import open_engine
+    from analect.store.migrate import schema_version
+
+    engine = open_engine(database_url(settings))
+    try:
+        places = BackupPlaces(engine).all() if schema_version(engine) else ()
+    finally:
+        engine.dispose()
+    mirror_all(FolderKeyRing(settings.ring), places, settings.objects)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -54,7 +55,16 @@ class Rotation:
 class Custody:
     """Works on the ring and the key-encryption key that the settings name."""
 
-    def __init__(self, settings: Settings, random_bytes: RandomBytes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        random_bytes: RandomBytes,
+        spread: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``spread`` brings the copies of the ring up to date, or raises: a copy that only the key
+        of before opens is lost with that key.
+        """
+        self._spread = spread
         self._settings = settings
         self._random_bytes = random_bytes
         self._ring = FolderKeyRing(settings.ring)
@@ -65,6 +75,7 @@ class Custody:
         Raises:
             ConfigurationError: the key is a passphrase; use :meth:`change_passphrase`.
             KeyUnavailable: the present key does not open the ring.
+            StoreUnavailable: a copy of the ring cannot be reached.
         """
         if self._settings.keys.kek == "passphrase":
             raise ConfigurationError(
@@ -73,7 +84,7 @@ class Custody:
             )
         kek = self._open()
         if self._settings.keys.kek == "env":
-            return Rotation(rotate_kek(self._ring, kek, kek, kek.wraps), 0)
+            return self._everywhere(rotate_kek(self._ring, kek, kek, kek.wraps))
         path = kek_path(self._settings)
         keys = [self._random_bytes(KEY_BYTES), *read_key_file(path)]
         write_key_file(path, keys)
@@ -85,24 +96,27 @@ class Custody:
 
         Raises:
             ConfigurationError: the key is not in a file.
+            StoreUnavailable: a copy of the ring cannot be reached, so the old keys stay.
         """
         self._need_file()
         kek = self._open()
-        rewrapped = rotate_kek(self._ring, kek, kek, kek.wraps)
+        done = self._everywhere(rotate_kek(self._ring, kek, kek, kek.wraps))
         path = kek_path(self._settings)
         write_key_file(path, read_key_file(path)[:1])
-        return Rotation(rewrapped, 0)
+        return done
 
     def change_passphrase(self, fresh: str) -> Rotation:
         """Wrap the ring with another passphrase; the setting is the caller's to change.
 
         Raises:
             InvalidInput: it is empty.
+            StoreUnavailable: a copy of the ring cannot be reached: that one needs the passphrase of
+                before.
         """
         if not fresh:
             raise InvalidInput("the new passphrase is empty", field="passphrase")
         new = kek_from_passphrase(fresh, self._store().encode(), self._random_bytes)
-        return Rotation(rotate_kek(self._ring, self._open(), new, new.wraps), 0)
+        return self._everywhere(rotate_kek(self._ring, self._open(), new, new.wraps))
 
     def export_recovery(self) -> bytes:
         """The key to put away in a safe place: one line of JSON.
@@ -140,6 +154,10 @@ class Custody:
         pseudonym_key(self._ring, kek, recovered.store, self._random_bytes, create=False)
         write_key_file(path, keys)
         return len(keys)
+
+    def _everywhere(self, rewrapped: int) -> Rotation:
+        self._spread()
+        return Rotation(rewrapped, 0)
 
     def _open(self) -> LocalKek | FileKek:
         """The present key, known to open the ring."""

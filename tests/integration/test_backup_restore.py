@@ -260,6 +260,27 @@ def test_an_erasure_reaches_the_copy_of_the_ring_beside_the_backups(settings, tm
         assert set(before) - set(copy.names())  # the old generation is gone there too
 
 
+@pytest.mark.usefixtures("backed", "commands_without_logs")
+def test_a_change_of_the_key_reaches_the_copy_of_the_ring_beside_the_backups(settings, tmp_path):
+    """Or the old recovery key would be the only one that opens it."""
+    run, dest = Commands(settings), tmp_path / "dest"
+    assert run("backup", "create", str(dest), "--i-have-the-recovery-key")[0] == 0
+    (folder,) = dest.glob("*/ring")
+    ring, copy = FolderKeyRing(settings.ring), FolderKeyRing(folder)
+    assert run("keys", "rotate")[0] == 0
+    dest.rename(tmp_path / "not mounted")
+    code, said = run("keys", "rotate", "--finish")
+    assert (code, "backup forget" in said) == (3, True)
+    assert run("keys", "status")[1]["old_keys"] == 1
+    (tmp_path / "not mounted").rename(dest)
+    assert run("keys", "rotate", "--finish")[0] == 0
+    assert run("keys", "status")[1]["old_keys"] == 0
+    assert {name: copy.read(name) for name in copy.names()} == {
+        name: ring.read(name) for name in ring.names()
+    }
+    assert run("drill", str(dest))[0] == 0
+
+
 def test_an_erasure_is_pending_while_a_backup_cannot_be_reached(settings, tmp_path):
     gone = str(tmp_path / "not mounted")
     with AnalysisService.open(settings) as service:
