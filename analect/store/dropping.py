@@ -18,6 +18,7 @@ from analect.store.engine import is_postgres, read_transaction, translating, wri
 from analect.store.journal import journal_place, months_since
 from analect.store.partitions import (
     PARTITIONED,
+    announce,
     attach,
     attached_tables,
     one_at_months,
@@ -109,6 +110,7 @@ def drop_month(
                 connection.exec_driver_sql(f"DROP TABLE {name}")
         else:
             _put_back(connection, month)
+    announce(engine)
     log.info("partition dropped" if fits else "partition kept: records came late", month=month)
     step("month dropped")
     return fits
@@ -130,6 +132,7 @@ def reattach(engine: Engine) -> list[str]:
             _put_back(connection, month)
             note_month(connection, month)
         log.warning("a month whose removal broke off was put back", month=month)
+    announce(engine)
     return months
 
 

@@ -3,12 +3,18 @@
 A partition is made as a table of its own and then attached, because ``PARTITION OF`` waits behind
 every open reader. A check constraint of the same bounds lets ATTACH skip its scan. There is no
 DEFAULT partition: it would forbid DETACH CONCURRENTLY.
+
+A session that puts its list of partitions together while one is attached may hear of that one in
+the very midst of it, and then keeps a list without it, for ATTACH waits for no reader (seen with
+Postgres 18.6). It would miss the month in all that it reads, until the table changes again. So a
+month is announced before it holds anything: see :func:`announce`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,7 +22,12 @@ from sqlalchemy import Connection, Engine
 
 from analect.model.errors import StoreUnavailable
 from analect.model.ids import Micros, id_floor, month_bounds, month_of
-from analect.store.engine import is_postgres, read_transaction, write_transaction
+from analect.store.engine import (
+    is_postgres,
+    one_statement,
+    read_transaction,
+    write_transaction,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -32,11 +43,26 @@ Measured with rows of 2.1, 2.5 and 2.9 KB: the default is as small but 20% slowe
 two, keeping the third in line wastes 13%."""
 
 _LOCK = 0x616E616C0002
-_ATTACHED = """
-SELECT p.relname, c.relname, i.inhdetachpending FROM pg_inherits i
-JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
-WHERE p.oid IN (to_regclass('records'), to_regclass('record_tags'))
+_ANNOUNCED = "announced: every session lists it"
+"""The comment of a partition."""
+_ATTACHED = f"""
+SELECT CAST(inhparent::regclass AS text), CAST(inhrelid::regclass AS text), inhdetachpending,
+ coalesce(description = '{_ANNOUNCED}', false)
+FROM pg_inherits
+LEFT JOIN pg_description ON objoid = inhrelid AND classoid = 'pg_class'::regclass AND objsubid = 0
+WHERE inhparent IN (to_regclass('records'), to_regclass('record_tags'))
 """
+_LISTING = """
+SELECT l.pid, l.virtualtransaction, a.query_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ AND l.relation IN (to_regclass('records'), to_regclass('record_tags'))
+ AND NOT starts_with(coalesce(a.state, ''), 'idle')
+"""
+"""Statements under way that may be at a list of partitions."""
+_LISTING_SECONDS = 5.0
+"""A list takes a few milliseconds. What goes on for longer reads, and has had its list long since."""
+_PAUSE_SECONDS = 0.005
 _RETRY_SECONDS = 1.0
 
 
@@ -82,8 +108,9 @@ class Partitions:
         with self._lock:
             for month in missing:
                 self._make(month)
+            announce(self.engine)
             with read_transaction(self.engine) as connection:
-                self._known = _attached_months(connection)
+                self._known = _announced_months(connection)
 
     def forget(self) -> None:
         """Another process may have dropped months: look again next time."""
@@ -112,17 +139,42 @@ def one_at_months(connection: Connection) -> None:
 def attached_tables(connection: Connection, month: str) -> dict[str, bool]:
     """Those tables that have a month, and whether they are about to lose it."""
     rows = connection.exec_driver_sql(_ATTACHED)
-    return {table: losing for table, name, losing in rows if name == partition_name(table, month)}
+    return {
+        table: losing for table, name, losing, _ in rows if name == partition_name(table, month)
+    }
+
+
+def announce(engine: Engine, pause: Callable[[float], None] = time.sleep) -> None:
+    """Have every session list the months that were attached and not announced yet, whoever did it:
+    once all that may be at a list without them is over, the tables change once more.
+    """
+    with read_transaction(engine) as connection:
+        fresh = _unannounced(connection)
+    if not fresh:
+        return
+    _lists_over(engine, pause)
+    with write_transaction(engine) as connection:
+        one_at_months(connection)
+        for table, column in PARTITIONED.items():
+            # Changes nothing but the table's own version, and waits for no reader.
+            connection.exec_driver_sql(
+                f"ALTER TABLE ONLY {table} ALTER COLUMN {column} SET STATISTICS -1"
+            )
+        for name in fresh & _unannounced(connection):
+            connection.exec_driver_sql(f"COMMENT ON TABLE {name} IS '{_ANNOUNCED}'")
 
 
 def attach(connection: Connection, table: str, month: str) -> None:
-    """Let a table have a month. One that was detached is there already, and comes back whole."""
+    """Let a table have a month. One that was detached is there already, and comes back whole. Once
+    it is committed, :func:`announce` it.
+    """
     name, column = partition_name(table, month), PARTITIONED[table]
     start, end = month_bounds(month)
     low, high = f"'{id_floor(start)}'", f"'{id_floor(end)}'"
     within = f"{column} IS NOT NULL AND {column} >= {low} AND {column} < {high}"
     statements = [
         f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, CONSTRAINT {name}_month CHECK ({within}))",
+        f"COMMENT ON TABLE {name} IS NULL",
         f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})",
     ]
     if table == "records":
@@ -131,11 +183,32 @@ def attach(connection: Connection, table: str, month: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _attached_months(connection: Connection) -> set[str]:
-    """The months that every table has."""
+def _announced_months(connection: Connection) -> set[str]:
+    """The months that every table has, for every session."""
     months: dict[str, int] = {}
-    for table, name, losing in connection.exec_driver_sql(_ATTACHED):
-        if not losing:
+    for table, name, losing, announced in connection.exec_driver_sql(_ATTACHED):
+        if announced and not losing:
             month = name[len(table) + 1 :].replace("_", "-")
             months[month] = months.get(month, 0) + 1
     return {month for month, tables in months.items() if tables == len(PARTITIONED)}
+
+
+def _unannounced(connection: Connection) -> set[str]:
+    """Partitions that some session may not list."""
+    rows = connection.exec_driver_sql(_ATTACHED)
+    return {name for _, name, losing, announced in rows if not losing and not announced}
+
+
+def _lists_over(engine: Engine, pause: Callable[[float], None]) -> None:
+    """Wait for the statements that are under way now."""
+    begun = _listing(engine)
+    left = round(_LISTING_SECONDS / _PAUSE_SECONDS)
+    while begun and left:
+        pause(_PAUSE_SECONDS)
+        begun &= _listing(engine)
+        left -= 1
+
+
+def _listing(engine: Engine) -> set[tuple[object, ...]]:
+    with one_statement(engine) as connection:
+        return {tuple(row) for row in connection.exec_driver_sql(_LISTING)}
