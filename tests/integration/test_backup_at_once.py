@@ -4,14 +4,27 @@ after them lacks nothing.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 
 from analect.lifecycle.backup.check import check
 from analect.lifecycle.backup.job import BackupJob
 from analect.lifecycle.backup.shipper import Shipper
+from analect.lifecycle.retention.loading import parse_policy
+from analect.lifecycle.retention.run import Report
+from analect.model.ids import DAY
 from analect.service import AnalysisService
-from analect.store.engine import open_engine
+from analect.service.finding import wait_until
+from analect.store.engine import is_postgres, open_engine, read_transaction
 from tests.integration.backing_up import drafts, everything
+
+AGEING = [parse_policy({"rules": [{"name": "all", "hotDays": 90}]})]
+REMOVING = """
+SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+ AND strpos(query, 'DETACH') > 0 AND pid <> pg_backend_pid()
+"""
 
 
 def change(settings, title):
@@ -117,3 +130,34 @@ def test_a_segment_looks_behind_a_backup_that_ended_meanwhile(
     assert newest != first
     assert len(backed.catalog.segments(first)) == 1
     same(backed, tmp_path, backed.catalog.segments(newest)[-1])
+
+
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_a_month_that_becomes_warm_while_a_backup_looks_is_in_it(backed, settings, tmp_path, kind):
+    backed.write()
+    long_ago = backed.job().clock() - 200 * DAY
+    with AnalysisService.open(settings) as service, ThreadPoolExecutor(1) as pool:
+        old = [replace(one, occurred_at=long_ago) for one in drafts(6)]
+        service.ingest(old)
+        moving: list[Future[Report]] = []
+
+        def meanwhile():
+            moving.append(pool.submit(service.retention.run, AGEING, lambda _done, _all: None))
+            assert wait_until(lambda: moving[0].done() or removing(backed.engine), 60)
+
+        getattr(backed.job(checkpoint=once(meanwhile, "files held")), kind)()
+        assert moving[0].result(60).archived == 6
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    backed.restore(url)
+    engine = open_engine(url)
+    with read_transaction(engine) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM records").scalar() == 18
+    engine.dispose()
+
+
+def removing(engine):
+    """Whether the removal of a month waits for somebody."""
+    if not is_postgres(engine):
+        return False
+    with read_transaction(engine) as connection:
+        return connection.exec_driver_sql(REMOVING).first() is not None

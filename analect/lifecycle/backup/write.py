@@ -92,6 +92,9 @@ _UNCLAIMED: dict[str, dict[str, Any]] = {
 """What does not outlive its database: transaction ids begin anew, and so does work in hand."""
 
 
+_HOLDING = "LOCK TABLE ONLY records, ONLY record_tags IN ACCESS SHARE MODE"
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """What an increment goes on from and in which format, the files that it speaks of, the hashes of
@@ -243,11 +246,21 @@ def _has_tiers(engine: Engine) -> bool:
         return has_table(connection, "tier_files")
 
 
-def snapshot(engine: Engine) -> Any:
-    """A connection on which every read sees the same moment."""
-    if is_postgres(engine):
-        engine = engine.execution_options(isolation_level="REPEATABLE READ")
-    return read_transaction(engine)
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection on which every read sees the same moment. On Postgres no month leaves the tables
+    within the block: whoever removes one waits for the end of it.
+    """
+    if not is_postgres(engine):
+        with read_transaction(engine) as connection:
+            yield connection
+        return
+    with read_transaction(
+        engine.execution_options(isolation_level="REPEATABLE READ")
+    ) as connection:
+        # Before anything is seen: a table that is seen and not held yet loses its months even so.
+        connection.exec_driver_sql(_HOLDING)
+        yield connection
 
 
 def settled(table: RawTable, rows: Iterable[Row]) -> Iterable[Row]:
