@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 
 def offered(group: str) -> list[EntryPoint]:
-    """The entry points of a group, by name. What is installed while the process runs is not seen."""
-    return sorted(_installed().select(group=group), key=lambda point: point.name)
+    """The entry points of a group, by name. What is installed while the process runs is seen where
+    a folder was put on the module path for it.
+    """
+    found = _installed(tuple(sys.path)).select(group=group)
+    return sorted(found, key=lambda point: point.name)
 
 
-# To look through all that is installed takes as long as opening a store does otherwise.
-_installed = cache(entry_points)
+@cache
+def _installed(_path: tuple[str, ...]) -> Any:
+    """To look through all that is there takes as long as opening a store does otherwise."""
+    return entry_points()
