@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -18,12 +20,26 @@ from analect.store.engine import read_transaction
 from analect.store.migrate import version_of
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 _ATTEMPTS = 5
 
 MANUAL = "manual"
 KINDS = {MANUAL: False, "daily": True, "weekly": False, "monthly": False}
 """What a backup is made for, and whether what changed is enough when there is a full one."""
+
+
+def going_on(write: Callable[[], T]) -> T:
+    """What ``write`` returns, which goes on from the last backup of a place; begun again when another
+    one ended there meanwhile.
+
+    Raises:
+        StoreUnavailable: others are always faster.
+    """
+    for _ in range(_ATTEMPTS):
+        with suppress(Overtaken):
+            return write()
+    raise StoreUnavailable("other backups keep ending before this one begins; try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +71,7 @@ class BackupJob:
             Conflict: there is none to go on from; make a full one.
             StoreUnavailable: database or place fail, the place is full, or others are always faster.
         """
-        for _ in range(_ATTEMPTS):
-            base = self.base()
-            if base is None:
-                raise Conflict(
-                    "there is no backup in this place that this store can go on from: make a full "
-                    "one (without --incremental)"
-                )
-            with suppress(Overtaken):
-                return self._write(kind, base)
-        raise StoreUnavailable("other backups keep ending before this one begins; try again")
+        return going_on(lambda: self._incremental(kind))
 
     def of_kind(self, kind: str) -> Manifest:
         """A full backup or an increment, as the kind has it."""
@@ -95,6 +102,15 @@ class BackupJob:
             manifest.hashes,
             manifest.schema,
         )
+
+    def _incremental(self, kind: str) -> Manifest:
+        base = self.base()
+        if base is None:
+            raise Conflict(
+                "there is no backup in this place that this store can go on from: make a full one "
+                "(without --incremental)"
+            )
+        return self._write(kind, base)
 
     def _fresh_id(self) -> str:
         """The last of all in the place, wherever the clock has gone: the last backup is the newest."""

@@ -8,16 +8,13 @@ does it.) A segment is an increment like any other, only smaller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from analect.lifecycle.backup.job import BackupJob
+from analect.lifecycle.backup.job import BackupJob, going_on
 from analect.lifecycle.backup.manifest import FORMAT, LOG, MANIFEST, HeldFile
-from analect.lifecycle.backup.write import SEGMENT, Base, Overtaken, snapshot, write_link
-from analect.model.errors import Conflict, StoreUnavailable
+from analect.lifecycle.backup.write import SEGMENT, Base, snapshot, write_link
+from analect.model.errors import Conflict
 from analect.store.changes import Changes, Head, position
-
-_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
@@ -38,10 +35,7 @@ class Shipper:
             Conflict: there is no backup in the place that this store can go on from.
             StoreUnavailable: database or place fail; nothing is lost, the next time has it all.
         """
-        for _ in range(_ATTEMPTS):
-            with suppress(Overtaken):
-                return self._ship()
-        raise StoreUnavailable("backups keep ending before the log behind them is written")
+        return going_on(self._ship)
 
     def _ship(self) -> bool:
         head = self._head()
